@@ -1,0 +1,156 @@
+"""Every check of input, and the text of every refusal.
+
+A text says what was expected and what came: ``Expected `dt` to be a positive finite number;
+got -0.1.``
+"""
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+KNOWN_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def as_generator(generator: torch.Generator | None) -> torch.Generator:
+    """Return `generator`, or a new one seeded from the operating system's entropy.
+
+    A fixed default seed would give training and test data the same starts.
+    """
+    if generator is None:
+        generator = torch.Generator()
+        generator.seed()
+    elif not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"Expected `generator` to be a torch.Generator or None; got {type(generator).__name__}."
+            " For a fixed seed pass torch.Generator().manual_seed(seed)."
+        )
+    return generator
+
+
+def positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
+    """Return `value` as an int of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"Expected `{name}` to be an integer; got {value!r}.")
+    if value < minimum:
+        raise ValueError(f"Expected `{name}` to be at least {minimum}; got {value!r}.")
+    return int(value)
+
+
+def finite(value: Any, name: str) -> float:
+    """Return `value` as a finite float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"Expected `{name}` to be a number; got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"Expected `{name}` to be a finite number; got {value!r}.")
+    return float(value)
+
+
+def positive(value: Any, name: str) -> float:
+    """Return `value` as a positive finite float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"Expected `{name}` to be a positive number; got {value!r}.")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"Expected `{name}` to be a positive finite number; got {value!r}.")
+    return float(value)
+
+
+def non_negative(value: Any, name: str) -> float:
+    """Return `value` as a finite float that is not negative."""
+    number = finite(value, name)
+    if number < 0:
+        raise ValueError(f"Expected `{name}` not to be negative; got {value!r}.")
+    return number
+
+
+def fraction(value: Any, name: str) -> float:
+    """Return `value` as a float in [0, 1)."""
+    number = finite(value, name)
+    if not 0 <= number < 1:
+        raise ValueError(f"Expected `{name}` to lie in [0, 1); got {value!r}.")
+    return number
+
+
+def choice(value: Any, name: str, known: Iterable[Any]) -> Any:
+    """Return `value` if it is among `known`."""
+    known = list(known)
+    if value not in known:
+        listed = ", ".join(repr(k) for k in known)
+        raise ValueError(f"Unknown `{name}`: {value!r}. Known: {listed}.")
+    return value
+
+
+def float_dtype(value: Any, name: str = "dtype") -> torch.dtype:
+    """Return `value` (a torch dtype or its name) as one of the supported float dtypes."""
+    if isinstance(value, str):
+        choice(value, name, KNOWN_DTYPES)
+        return KNOWN_DTYPES[value]
+    if value not in KNOWN_DTYPES.values():
+        listed = ", ".join(repr(k) for k in KNOWN_DTYPES)
+        raise ValueError(f"Unknown `{name}`: {value!r}. Known: {listed}.")
+    return value  # type: ignore[no-any-return]
+
+
+def hidden_sizes(value: Any) -> tuple[int, ...]:
+    """Return `value` (an int or a tuple of ints) as a non-empty tuple of positive ints."""
+    sizes = (value,) if isinstance(value, Integral) else value
+    if not isinstance(sizes, (tuple, list)) or not sizes:
+        raise TypeError(f"Expected `hidden` to be an int or a non-empty tuple; got {value!r}.")
+    return tuple(positive_int(size, "hidden") for size in sizes)
+
+
+def float_tensor(value: Any, name: str) -> Tensor:
+    """Return `value` if it is a floating-point tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"Expected `{name}` to be a torch.Tensor; got {type(value).__name__}. "
+            "For NumPy arrays use torch.as_tensor(array)."
+        )
+    if not value.is_floating_point():
+        raise TypeError(f"Expected `{name}` to hold floating-point numbers; got {value.dtype}.")
+    return value
+
+
+def state(value: Any, name: str, dim: int) -> Tensor:
+    """Return `value` if it is a tensor of states whose last axis has length 2*dim."""
+    value = float_tensor(value, name)
+    if value.ndim == 0 or value.shape[-1] != 2 * dim:
+        raise ValueError(
+            f"Expected `{name}` to have shape (batch, 2*dim) with dim={dim}; "
+            f"got {tuple(value.shape)}."
+        )
+    return value
+
+
+def halves(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Split states into (q, p)."""
+    dim = value.shape[-1] // 2
+    return value[..., :dim], value[..., dim:]
+
+
+def all_finite(value: Tensor, name: str) -> Tensor:
+    """Return `value` if none of its numbers is NaN or infinite."""
+    good = torch.isfinite(value)
+    if not bool(good.all()):
+        bad = int((~good).sum())
+        where = tuple((~good).nonzero()[0].tolist())
+        raise ValueError(
+            f"Expected `{name}` to be finite; {bad} of {value.numel()} numbers are NaN or "
+            f"infinite, the first at index {where}. Missing points are not supported yet: "
+            "cut the trajectories at the gaps."
+        )
+    return value
+
+
+def same_as(value: Tensor, name: str, other: Tensor, other_name: str) -> None:
+    """Refuse `value` unless it has the dtype and the device of `other`."""
+    for what in ("dtype", "device"):
+        got, expected = getattr(value, what), getattr(other, what)
+        if got != expected:
+            raise TypeError(
+                f"Expected `{name}` and `{other_name}` to have one {what}; "
+                f"got {got} and {expected}. Convert one of them with .to({what})."
+            )

@@ -1,0 +1,396 @@
+"""Sets of trajectories: what is observed, and what is known about it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import TrajectoryHalf, TrajectoryValues
+from srnn.errors import CheckpointError
+
+__all__ = ["Trajectories"]
+
+_FORMAT = "srnn.Trajectories/1"
+_OPTIONAL = ("clean", "derivatives", "status")
+
+
+class Trajectories:
+    """Trajectories of one system, sampled at equal steps of time.
+
+    Parameters
+    ----------
+    q, p : array-like of float, shape (time, batch, d)
+        Positions and momenta: tensors, NumPy arrays or nested lists, time first.
+    dt : float
+        Time between successive states.
+    dq, dp : array-like, optional
+        Time derivatives of `q` and `p`, for derivative-supervised training
+        (:class:`srnn.HNN`).
+
+    Attributes
+    ----------
+    values : Tensor, shape (time, batch, 2d)
+        The states, (q, p) on the last axis.
+    clean : Tensor or None
+        The states without noise, where they are known.
+    derivatives : Tensor or None
+        dz/dt at each state, where it is known.
+    status : Tensor of int or None, shape (batch,)
+        One code a trajectory where a system computed them; 0 means all is well.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes differ, a number is NaN or infinite, or `dt` is not positive.
+
+    Notes
+    -----
+    Positions without momenta, uneven times and gaps are not supported yet; each is refused.
+
+    Examples
+    --------
+    >>> import numpy as np, srnn
+    >>> t = 0.1 * np.arange(50)[:, None, None]  # time, one trajectory, one coordinate
+    >>> data = srnn.Trajectories(q=np.cos(t), p=-np.sin(t), dt=0.1)
+    >>> data
+    Trajectories(states=50, trajectories=1, dim=1, dt=0.1, dtype=float64)
+    >>> data.windows(10).trajectories
+    41
+    """
+
+    def __init__(
+        self,
+        *,
+        q: Any = None,
+        p: Any = None,
+        dt: float | None = None,
+        dq: Any = None,
+        dp: Any = None,
+        times: Any = None,
+    ) -> None:
+        if times is not None:
+            raise ValueError(
+                "Uneven `times` are not supported yet: resample to equal steps and pass `dt`."
+            )
+        if q is None or p is None:
+            raise ValueError(
+                "Expected both `q` and `p`: trajectories of positions only are not supported yet. "
+                "For a unit mass p is the velocity."
+            )
+        if (dq is None) != (dp is None):
+            raise ValueError("Expected `dq` and `dp` together, or neither.")
+        values = _join(q, p, "q", "p")
+        derivatives = None if dq is None else _join(dq, dp, "dq", "dp")
+        self._set(values, dt, {"derivatives": derivatives})
+
+    def _set(self, values: Tensor, dt: Any, known: Mapping[str, Tensor | None]) -> None:
+        self.values = _checks.all_finite(values, "values")
+        self.dt = _checks.positive(dt, "dt")
+        self.clean = known.get("clean")
+        self.derivatives = known.get("derivatives")
+        self.status = known.get("status")
+        for name in ("clean", "derivatives"):
+            extra = getattr(self, name)
+            if extra is not None and extra.shape != values.shape:
+                raise ValueError(
+                    f"Expected `{name}` to have the shape of the values {tuple(values.shape)}; "
+                    f"got {tuple(extra.shape)}."
+                )
+
+    @classmethod
+    def from_states(
+        cls,
+        values: Tensor,
+        *,
+        dt: float,
+        clean: Tensor | None = None,
+        derivatives: Tensor | None = None,
+        status: Tensor | None = None,
+    ) -> "Trajectories":
+        """Build from states ``(time, batch, 2d)`` with (q, p) on the last axis.
+
+        Parameters
+        ----------
+        values : Tensor, shape (time, batch, 2d)
+        dt : float
+        clean, derivatives : Tensor, optional
+            Same shape as `values`.
+        status : Tensor of int, shape (batch,), optional
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.Trajectories.from_states(torch.zeros(10, 4, 6), dt=0.1)
+        Trajectories(states=10, trajectories=4, dim=3, dt=0.1, dtype=float32)
+        """
+        values = _checks.float_tensor(values, "values")
+        if values.ndim != 3:
+            raise ValueError(
+                "Expected `values` to have shape (time, batch, 2*dim); "
+                f"got {tuple(values.shape)}. For one trajectory add the axis: values[:, None]."
+            )
+        if values.shape[-1] % 2:
+            raise ValueError(
+                "Expected the last axis of `values` to be even, (q, p); "
+                f"got length {values.shape[-1]}."
+            )
+        if 0 in values.shape:
+            raise ValueError(f"Expected at least one state; got shape {tuple(values.shape)}.")
+        self = cls.__new__(cls)
+        known = {"clean": clean, "derivatives": derivatives, "status": status}
+        # A caller's graph must not grow through the data: observations are constants.
+        detached = {k: None if v is None else v.detach() for k, v in known.items()}
+        self._set(values.detach(), dt, detached)
+        return self
+
+    @property
+    def q(self) -> TrajectoryHalf:
+        """Positions, shape (time, batch, d)."""
+        return _checks.halves(self.values)[0]
+
+    @property
+    def p(self) -> TrajectoryHalf:
+        """Momenta, shape (time, batch, d)."""
+        return _checks.halves(self.values)[1]
+
+    @property
+    def dim(self) -> int:
+        """Number of positions d."""
+        return self.values.shape[-1] // 2
+
+    @property
+    def steps(self) -> int:
+        """Number of steps: one less than the number of states."""
+        return self.values.shape[0] - 1
+
+    @property
+    def trajectories(self) -> int:
+        """Number of trajectories."""
+        return self.values.shape[1]
+
+    @property
+    def times(self) -> Tensor:
+        """Time of each state, shape (time,), from 0."""
+        count = self.values.shape[0]
+        return torch.arange(count, dtype=torch.float64, device=self.values.device) * self.dt
+
+    def __len__(self) -> int:
+        """Number of trajectories."""
+        return self.trajectories
+
+    def __repr__(self) -> str:
+        dtype = str(self.values.dtype).removeprefix("torch.")
+        return (
+            f"Trajectories(states={self.steps + 1}, trajectories={self.trajectories}, "
+            f"dim={self.dim}, dt={self.dt:g}, dtype={dtype})"
+        )
+
+    def _map(self, change: Any, status: Any = None) -> "Trajectories":
+        """Apply one change to every tensor of shape (time, batch, 2d), another to the status."""
+        new = {
+            name: None if getattr(self, name) is None else change(getattr(self, name))
+            for name in ("clean", "derivatives")
+        }
+        kept = self.status if self.status is None or status is None else status(self.status)
+        return Trajectories.from_states(change(self.values), dt=self.dt, status=kept, **new)
+
+    def first(self, states: int) -> "Trajectories":
+        """The first `states` states of every trajectory (t = 0 included)."""
+        states = _checks.positive_int(states, "states")
+        if states > self.steps + 1:
+            raise ValueError(
+                f"Asked for the first {states} states; the trajectories have {self.steps + 1}."
+            )
+        return self._map(lambda x: x[:states])
+
+    def select(self, index: Any) -> "Trajectories":
+        """The trajectories that `index` (an int, a slice, a list or a tensor) names."""
+        if isinstance(index, int):
+            index = [index]
+        return self._map(lambda x: x[:, index], lambda x: x[index])
+
+    def windows(self, length: int) -> "Trajectories":
+        """Every run of `length` successive states as a trajectory of its own.
+
+        1000 trajectories of 10 states give 9000 windows of 2, as the paper's single-step
+        training uses; 100 trajectories of 10 states give 600 windows of 5.
+
+        Parameters
+        ----------
+        length : int
+            States in a window, at least 2.
+
+        Returns
+        -------
+        Trajectories
+            Windows are ordered by their start time, then by trajectory.
+        """
+        length = _checks.positive_int(length, "length", minimum=2)
+        if length > self.steps + 1:
+            raise ValueError(
+                f"A window of {length} states is longer than the trajectories, which have "
+                f"{self.steps + 1}."
+            )
+        starts = self.steps + 2 - length
+
+        def unfold(x: Tensor) -> Tensor:
+            # (starts, batch, 2d, length) -> (length, starts * batch, 2d)
+            return x.unfold(0, length, 1).permute(3, 0, 1, 2).flatten(1, 2)
+
+        return self._map(unfold, lambda x: x.repeat(starts))
+
+    def split(
+        self, fraction: float, generator: torch.Generator | None = None
+    ) -> tuple["Trajectories", "Trajectories"]:
+        """Split whole trajectories at random into (the rest, a `fraction` of them).
+
+        At least one trajectory is on each side.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(10, 100, 2), dt=0.1)
+        >>> [len(part) for part in data.split(0.1, torch.Generator().manual_seed(0))]
+        [90, 10]
+        """
+        share = _checks.fraction(fraction, "fraction")
+        if self.trajectories < 2:
+            raise ValueError("Expected at least two trajectories to split; got 1.")
+        held = min(max(round(share * self.trajectories), 1), self.trajectories - 1)
+        order = torch.randperm(self.trajectories, generator=_checks.as_generator(generator))
+        # Sorted, so that each side keeps the order in which the trajectories came.
+        return self.select(order[held:].sort().values), self.select(order[:held].sort().values)
+
+    def with_noise(
+        self,
+        sigma: float,
+        *,
+        on: str = "qp",
+        correlation: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> "Trajectories":
+        r"""Add Gaussian noise of standard deviation `sigma` to every state, t = 0 included.
+
+        Parameters
+        ----------
+        sigma : float
+            Standard deviation, in the data's units.  The paper does not state it; its published
+            scripts use 0.2.
+        on : {"qp", "q", "p"}
+            Which half the noise falls on.
+        correlation : float
+            Correlation :math:`\rho` in [0, 1) between the noise of successive states:
+            :math:`e_{t+1} = \rho e_t + \sqrt{1-\rho^2}\,\sigma\,\xi_t`, so that every state's
+            noise has standard deviation `sigma`.
+        generator : torch.Generator, optional
+
+        Returns
+        -------
+        Trajectories
+            Its ``clean`` holds the values before the first noise was added.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(500, 8, 2), dt=0.1)
+        >>> noisy = data.with_noise(0.2, generator=torch.Generator().manual_seed(0))
+        >>> round(float(noisy.values.std()), 2), float(noisy.clean.std())
+        (0.2, 0.0)
+        """
+        sigma = _checks.non_negative(sigma, "sigma")
+        _checks.choice(on, "on", ("qp", "q", "p"))
+        rho = _checks.fraction(correlation, "correlation")
+        white = torch.randn(
+            self.values.shape, generator=_checks.as_generator(generator), dtype=torch.float64
+        )
+        if rho:
+            steps = [white[0]]
+            for fresh in white[1:]:
+                steps.append(rho * steps[-1] + (1 - rho**2) ** 0.5 * fresh)
+            white = torch.stack(steps)
+        mask = torch.ones(2 * self.dim, dtype=torch.float64)
+        if on == "q":
+            mask[self.dim :] = 0
+        elif on == "p":
+            mask[: self.dim] = 0
+        noise = (sigma * white * mask).to(self.values)
+        return Trajectories.from_states(
+            self.values + noise,
+            dt=self.dt,
+            clean=self.values if self.clean is None else self.clean,
+            derivatives=self.derivatives,
+            status=self.status,
+        )
+
+    def to(self, *args: Any, **kwargs: Any) -> "Trajectories":
+        """Convert dtype or device, as ``torch.Tensor.to`` does."""
+        device = torch.empty(0, device=self.values.device).to(*args, **kwargs).device
+        return self._map(lambda x: x.to(*args, **kwargs), lambda x: x.to(device))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a NumPy ``.npz`` file, which holds plain arrays and no pickles."""
+        arrays: dict[str, Any] = {"format": np.str_(_FORMAT), "dt": np.float64(self.dt)}
+        for name in ("values", *_OPTIONAL):
+            tensor = getattr(self, name)
+            if tensor is not None:
+                arrays[name] = tensor.cpu().numpy()
+        with Path(path).open("wb") as file:  # a file object: savez would append ".npz" to a name
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Trajectories":
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is truncated or is not a file of trajectories.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"{path} cannot be read as trajectories: it is truncated or not an .npz file "
+                f"({error})."
+            ) from error
+        if str(arrays.get("format")) != _FORMAT:
+            raise CheckpointError(f"{path} does not hold srnn trajectories.")
+        tensors = {k: torch.from_numpy(arrays[k]) for k in _OPTIONAL if k in arrays}
+        return cls.from_states(
+            torch.from_numpy(arrays["values"]), dt=float(arrays["dt"]), **tensors
+        )
+
+
+def _join(q: Any, p: Any, q_name: str, p_name: str) -> TrajectoryValues:
+    """Check two arrays (time, batch, d) and join them on the last axis."""
+    halves = []
+    for value, name in ((q, q_name), (p, p_name)):
+        try:
+            tensor = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"Expected `{name}` to be an array of numbers; {error}.") from error
+        if not tensor.is_floating_point():
+            tensor = tensor.to(torch.get_default_dtype())
+        if tensor.ndim != 3:
+            raise ValueError(
+                f"Expected `{name}` to have shape (time, batch, dim); got {tuple(tensor.shape)}. "
+                f"For one trajectory add the axis: {name}[:, None]."
+            )
+        if 0 in tensor.shape:
+            raise ValueError(f"Expected at least one state in `{name}`; got {tuple(tensor.shape)}.")
+        halves.append(_checks.all_finite(tensor.detach(), name))
+    if halves[0].shape != halves[1].shape:
+        raise ValueError(
+            f"Expected `{q_name}` and `{p_name}` to have one shape; got {tuple(halves[0].shape)} "
+            f"and {tuple(halves[1].shape)}."
+        )
+    _checks.same_as(halves[1], p_name, halves[0], q_name)
+    return torch.cat(halves, dim=-1)

@@ -1,0 +1,198 @@
+"""Vector fields dz/dt = f(z), and the one place where Hamilton's equations get their sign.
+
+An integrator asks a field for two things: the velocity dq/dt and the force dp/dt.  Whatever can be
+integrated (a Hamiltonian, learnt or known, or a network that gives dz/dt itself) is turned into a
+field by :func:`as_field`.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import Half, State
+
+__all__ = ["Field", "Hamiltonian", "HamiltonianField", "VectorField", "as_field"]
+
+
+@runtime_checkable
+class Hamiltonian(Protocol):
+    """What the library asks of a Hamiltonian: its size, whether it is K(p) + V(q), its energy.
+
+    A separable one may give ``kinetic_gradient(p)`` and ``potential_gradient(q)``, any other
+    ``gradient(z)``; what is not given is computed by automatic differentiation.
+    """
+
+    dim: int
+    separable: bool
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Energy of each state: ``(..., 2*dim)`` to ``(...)``."""
+        ...  # pragma: no cover
+
+
+class Field(Protocol):
+    """What an integrator asks of a field."""
+
+    dim: int
+    separable: bool
+    hamiltonian: Any
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """dz/dt at z."""
+        ...  # pragma: no cover
+
+    def velocity(self, q: Tensor, p: Tensor) -> Tensor:
+        """dq/dt."""
+        ...  # pragma: no cover
+
+    def force(self, q: Tensor, p: Tensor) -> Tensor:
+        """dp/dt."""
+        ...  # pragma: no cover
+
+
+def _sum_gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    # Energies of different states do not mix, so the gradient of their sum holds every state's
+    # own gradient.  torch.func.grad composes with vmap, jacrev and jvp; autograd.grad does not.
+    gradient: Tensor = torch.func.grad(lambda y: function(y).sum())(x)
+    return gradient
+
+
+class HamiltonianField:
+    r"""The vector field of a Hamiltonian, equation (1) of the paper.
+
+    .. math:: \dot q = \partial H/\partial p, \qquad \dot p = -\partial H/\partial q.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian
+        An object with ``dim``, ``separable`` and a call that gives the energy.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> field = HamiltonianField(srnn.systems.MassSpring(mass=1.0, stiffness=4.0))
+    >>> field(torch.tensor([1.0, 3.0]))  # dq/dt = p, dp/dt = -4 q
+    tensor([ 3., -4.])
+    """
+
+    def __init__(self, hamiltonian: Any) -> None:
+        for name in ("dim", "separable"):
+            if not hasattr(hamiltonian, name):
+                raise TypeError(
+                    f"Expected a Hamiltonian with an attribute `{name}`; "
+                    f"got {type(hamiltonian).__name__}."
+                )
+        self.hamiltonian = hamiltonian
+        self.dim = int(hamiltonian.dim)
+        self.separable = bool(hamiltonian.separable)
+
+    def __call__(self, z: State) -> State:
+        """dz/dt of the states `z`, shape ``(..., 2*dim)``."""
+        if self.separable:
+            q, p = _checks.halves(z)
+            return torch.cat((self.velocity(q, p), self.force(q, p)), dim=-1)
+        if hasattr(self.hamiltonian, "gradient"):
+            gradient = self.hamiltonian.gradient(z)
+        else:
+            gradient = _sum_gradient(self.hamiltonian, z)
+        along_q, along_p = _checks.halves(gradient)
+        return torch.cat((along_p, -along_q), dim=-1)
+
+    def velocity(self, q: Half, p: Half) -> Half:
+        """dq/dt = dH/dp, shape ``(..., dim)``."""
+        if not self.separable:
+            return _checks.halves(self(torch.cat((q, p), dim=-1)))[0]
+        if hasattr(self.hamiltonian, "kinetic_gradient"):
+            gradient: Tensor = self.hamiltonian.kinetic_gradient(p)
+            return gradient
+        q = q.detach()  # of a separable H the velocity does not depend on q
+        return _sum_gradient(lambda x: self.hamiltonian(torch.cat((q, x), dim=-1)), p)
+
+    def force(self, q: Half, p: Half) -> Half:
+        """dp/dt = -dH/dq, shape ``(..., dim)``."""
+        if not self.separable:
+            return _checks.halves(self(torch.cat((q, p), dim=-1)))[1]
+        if hasattr(self.hamiltonian, "potential_gradient"):
+            gradient: Tensor = self.hamiltonian.potential_gradient(q)
+            return -gradient
+        p = p.detach()
+        return -_sum_gradient(lambda x: self.hamiltonian(torch.cat((x, p), dim=-1)), q)
+
+
+class VectorField:
+    """Any field dz/dt = f(z), such as the paper's O-NET.
+
+    Parameters
+    ----------
+    function : callable
+        Maps states ``(..., 2*dim)`` to their time derivatives, same shape.
+    dim : int
+        Number of positions d.
+
+    Examples
+    --------
+    >>> import torch
+    >>> damped = VectorField(lambda z: torch.stack((z[..., 1], -z[..., 0] - z[..., 1]), -1), dim=1)
+    >>> damped(torch.tensor([1.0, 0.5]))
+    tensor([ 0.5000, -1.5000])
+    """
+
+    separable = False
+    hamiltonian = None
+
+    def __init__(self, function: Callable[[Tensor], Tensor], dim: int) -> None:
+        self.function = function
+        self.dim = _checks.positive_int(dim, "dim")
+
+    def __call__(self, z: State) -> State:
+        """dz/dt of the states `z`, shape ``(..., 2*dim)``."""
+        return self.function(z)
+
+    def velocity(self, q: Half, p: Half) -> Half:
+        """dq/dt, shape ``(..., dim)``."""
+        return _checks.halves(self.function(torch.cat((q, p), dim=-1)))[0]
+
+    def force(self, q: Half, p: Half) -> Half:
+        """dp/dt, shape ``(..., dim)``."""
+        return _checks.halves(self.function(torch.cat((q, p), dim=-1)))[1]
+
+
+def as_field(thing: Any) -> Field:
+    """Turn a field, a Hamiltonian (learnt net or system) or an O-NET into a field.
+
+    Parameters
+    ----------
+    thing : field, Hamiltonian or module
+        Something with ``velocity`` and ``force`` is a field already; something with ``separable``
+        is a Hamiltonian; something callable with ``dim`` gives dz/dt itself.
+
+    Returns
+    -------
+    Field
+
+    Raises
+    ------
+    TypeError
+        If `thing` is none of these.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> as_field(srnn.systems.Pendulum()).separable
+    True
+    """
+    if isinstance(thing, (HamiltonianField, VectorField)):
+        return thing
+    if hasattr(thing, "velocity") and hasattr(thing, "force") and hasattr(thing, "dim"):
+        return thing  # type: ignore[no-any-return]
+    if hasattr(thing, "separable"):
+        return HamiltonianField(thing)
+    if hasattr(thing, "dim") and callable(thing):
+        return VectorField(thing, thing.dim)
+    raise TypeError(
+        "Expected a field, a Hamiltonian (with `dim` and `separable`) or a network with `dim`; "
+        f"got {type(thing).__name__}. Wrap a plain function as VectorField(function, dim)."
+    )

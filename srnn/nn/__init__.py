@@ -1,0 +1,9 @@
+"""What is learnt: networks for H and for dz/dt, and the recurrent baselines."""
+
+from srnn.nn.hnet import HNet
+from srnn.nn.mlp import MLP
+from srnn.nn.onet import ONet
+from srnn.nn.quadratic import QuadraticForm, QuadraticH
+from srnn.nn.recurrent import LSTM, RNN
+
+__all__ = ["LSTM", "MLP", "RNN", "HNet", "ONet", "QuadraticForm", "QuadraticH"]

@@ -1,0 +1,111 @@
+"""The paper's H-NET: a separable Hamiltonian made of two networks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnn import _checks
+from srnn._types import Energy, Half, State
+from srnn.nn.mlp import MLP
+from srnn.nn.quadratic import QuadraticForm
+
+__all__ = ["HNet"]
+
+
+class _ScalarNet(nn.Module):
+    """One half of an H-NET: an MLP with one output, plus a quadratic form where asked."""
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: tuple[int, ...],
+        curvature: float | None,
+        generator: torch.Generator,
+        dtype: torch.dtype | None,
+        device: Any,
+    ) -> None:
+        super().__init__()
+        self.mlp = MLP(dim, 1, hidden, generator=generator, dtype=dtype, device=device)
+        self.form = (
+            None if curvature is None else QuadraticForm(dim, curvature, dtype=dtype, device=device)
+        )
+
+    def forward(self, x: Half) -> Energy:
+        value: Tensor = self.mlp(x)[..., 0]
+        return value if self.form is None else value + self.form(x)
+
+    def gradient(self, x: Half) -> Half:
+        value = self.mlp.input_gradient(x)
+        return value if self.form is None else value + self.form.gradient(x)
+
+
+class HNet(nn.Module):
+    r"""A Hamiltonian :math:`H_\theta(q, p) = K_{\theta_1}(p) + V_{\theta_2}(q)` (section 3.1).
+
+    Parameters
+    ----------
+    dim : int
+        Number of positions d.  The paper's spring chain has 20.
+    hidden : int or tuple of int
+        Widths of the hidden layers of each of the two networks: 2048 for the paper's chain,
+        (512, 512, 512) for its three bodies.
+    quadratic : bool
+        Give K and V a quadratic term beside the network.  A prior: near an equilibrium every
+        smooth H is quadratic.
+    generator : torch.Generator, optional
+    dtype : torch.dtype, optional
+    device : optional
+
+    Examples
+    --------
+    >>> import torch
+    >>> H = HNet(dim=20, hidden=2048, generator=torch.Generator().manual_seed(0))
+    >>> H(torch.zeros(32, 40)).shape
+    torch.Size([32])
+    >>> sum(w.numel() for w in H.parameters())
+    90114
+    """
+
+    separable = True
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int | tuple[int, ...],
+        quadratic: bool = False,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__()
+        self.dim = _checks.positive_int(dim, "dim")
+        self.hidden = _checks.hidden_sizes(hidden)
+        self.quadratic = bool(quadratic)
+        generator = _checks.as_generator(generator)
+        # Without data the best guess is a free particle of unit mass: K = p^2 / 2, V = 0.
+        k, v = (1.0, 0.0) if quadratic else (None, None)
+        self.kinetic = _ScalarNet(dim, self.hidden, k, generator, dtype, device)
+        self.potential = _ScalarNet(dim, self.hidden, v, generator, dtype, device)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments that build this network again."""
+        return {"dim": self.dim, "hidden": list(self.hidden), "quadratic": self.quadratic}
+
+    def forward(self, z: State) -> Energy:
+        """H of each state ``(..., 2*dim)``, shape ``(...)``."""
+        q, p = _checks.halves(_checks.state(z, "z", self.dim))
+        energy: Tensor = self.kinetic(p) + self.potential(q)
+        return energy
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """K'(p), shape ``(..., dim)``: only K's network is evaluated."""
+        gradient: Tensor = self.kinetic.gradient(p)
+        return gradient
+
+    def potential_gradient(self, q: Half) -> Half:
+        """V'(q), shape ``(..., dim)``: only V's network is evaluated."""
+        gradient: Tensor = self.potential.gradient(q)
+        return gradient

@@ -1,0 +1,103 @@
+"""Quadratic Hamiltonians: a baseline, and the part of an H-NET that a Taylor expansion gives."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnn import _checks
+from srnn._types import Energy, Half, State
+
+__all__ = ["QuadraticForm", "QuadraticH"]
+
+
+class QuadraticForm(nn.Module):
+    r"""The function :math:`x \mapsto x^\top A x / 2 + b^\top x` with a symmetric A.
+
+    Parameters
+    ----------
+    dim : int
+    curvature : float
+        A starts at `curvature` times the identity, b at zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> form = QuadraticForm(2, curvature=3.0)
+    >>> x = torch.tensor([1.0, 2.0])
+    >>> form(x).item(), form.gradient(x).tolist()
+    (7.5, [3.0, 6.0])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        curvature: float = 0.0,
+        *,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__()
+        dim = _checks.positive_int(dim, "dim")
+        eye = torch.eye(dim, dtype=dtype, device=device)
+        self.matrix = nn.Parameter(curvature * eye)
+        self.vector = nn.Parameter(torch.zeros(dim, dtype=dtype, device=device))
+
+    @property
+    def symmetric(self) -> Tensor:
+        """A, shape (dim, dim).  The parameter holds any matrix; only its symmetric part counts."""
+        return (self.matrix + self.matrix.T) / 2
+
+    def forward(self, x: Half) -> Energy:
+        """Value, shape ``(...)``."""
+        return (x * (x @ self.symmetric / 2 + self.vector)).sum(dim=-1)
+
+    def gradient(self, x: Half) -> Half:
+        """A x + b, shape ``(..., dim)``."""
+        return x @ self.symmetric + self.vector
+
+
+class QuadraticH(nn.Module):
+    r"""A separable quadratic Hamiltonian :math:`H = p^\top B p/2 + c^\top p + q^\top A q/2 + b^\top q`.
+
+    The baseline that a linear system calls for.
+
+    Parameters
+    ----------
+    dim : int
+        Number of positions d.
+
+    Examples
+    --------
+    >>> import torch
+    >>> H = QuadraticH(dim=2)
+    >>> H(torch.ones(5, 4)).shape, sum(w.numel() for w in H.parameters())
+    (torch.Size([5]), 12)
+    """
+
+    separable = True
+
+    def __init__(self, dim: int, *, dtype: torch.dtype | None = None, device: Any = None) -> None:
+        super().__init__()
+        self.dim = _checks.positive_int(dim, "dim")
+        self.kinetic = QuadraticForm(dim, curvature=1.0, dtype=dtype, device=device)
+        self.potential = QuadraticForm(dim, dtype=dtype, device=device)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments that build this network again."""
+        return {"dim": self.dim}
+
+    def forward(self, z: State) -> Energy:
+        """H of each state ``(..., 2*dim)``, shape ``(...)``."""
+        q, p = _checks.halves(_checks.state(z, "z", self.dim))
+        energy: Tensor = self.kinetic(p) + self.potential(q)
+        return energy
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """K'(p)."""
+        return self.kinetic.gradient(p)
+
+    def potential_gradient(self, q: Half) -> Half:
+        """V'(q)."""
+        return self.potential.gradient(q)

@@ -1,0 +1,86 @@
+"""The one loop through time."""
+
+from typing import Any
+
+import torch
+
+from srnn import _checks, integrators
+from srnn._types import State, StateSeries
+from srnn.fields import as_field
+
+__all__ = ["rollout"]
+
+
+def rollout(
+    field: Any,
+    integrator: Any,
+    z0: State,
+    *,
+    dt: float,
+    steps: int,
+    substeps: int = 1,
+    backward: bool = False,
+) -> StateSeries:
+    """Integrate from `z0` and return every state.
+
+    Differentiable in `z0` and in the field's parameters: this is what recurrent training
+    back-propagates through (section 3.3 of the paper).
+
+    Parameters
+    ----------
+    field : HNet, ONet, Hamiltonian, system or field
+        What gives dz/dt; see :func:`srnn.fields.as_field`.  A recurrent network
+        (:class:`srnn.nn.RNN`, :class:`srnn.nn.LSTM`) is its own step: pass ``integrator=None``.
+    integrator : str or Integrator
+        A name from :func:`srnn.integrators.available`, or an integrator.
+    z0 : Tensor, shape (..., 2*dim)
+        States at t = 0, (q, p) on the last axis.
+    dt : float
+        Time between returned states, in the field's unit of time.
+    steps : int
+        Number of steps.
+    substeps : int
+        Integrator steps of length dt / substeps between two returned states.
+    backward : bool
+        Integrate backwards in time, with step -dt.
+
+    Returns
+    -------
+    Tensor, shape (steps + 1, ..., 2*dim)
+        The states at 0, dt, ..., steps * dt; the first is `z0`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `dt` is not positive, `steps` is less than one, the last axis of `z0` is not 2*dim, the
+        integrator is unknown, or an explicit splitting is asked to integrate a non-separable H.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    >>> z = srnn.rollout(srnn.systems.MassSpring(), "leapfrog", z0, dt=0.1, steps=63)
+    >>> z.shape, bool((z[-1] - z0).abs().max() < 0.03)  # after about one period, 2 pi
+    (torch.Size([64, 1, 2]), True)
+    """
+    dt = _checks.positive(dt, "dt")
+    steps = _checks.positive_int(steps, "steps")
+    substeps = _checks.positive_int(substeps, "substeps")
+    if hasattr(field, "init") and hasattr(field, "step") and hasattr(field, "read"):
+        if integrator is not None:
+            raise ValueError(
+                f"{type(field).__name__} is its own step from one time to the next; "
+                f"pass integrator=None, not {integrator!r}."
+            )
+        method, substeps = field, 1
+    else:
+        field, method = as_field(field), integrators.get(integrator)
+    z0 = _checks.state(z0, "z0", field.dim)
+    signed = -dt if backward else dt
+    state = method.init(field, z0)
+    states = [z0]
+    for _ in range(steps):
+        for _ in range(substeps):
+            state = method.step(field, state, signed / substeps)
+        states.append(method.read(state))
+    return torch.stack(states)
