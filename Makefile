@@ -1,0 +1,76 @@
+# Two commands, each enough on a fresh machine with Python >= 3.11:
+#   make book    execute every chapter afresh and render the book to _build/html/
+#   make test    check the stored outputs, the library, every chapter and the site
+# and for those who change things: make refresh, lint, wheel, clean.
+
+PYTHON ?= python3
+VENV := .venv
+BUILD := _build
+
+ifeq ($(OS),Windows_NT)
+  BIN := $(VENV)/Scripts
+else
+  BIN := $(VENV)/bin
+endif
+
+# The environment is installed again when the content of these files is another; the package itself
+# is installed as a link to the checkout, so that a change of code needs nothing.
+STAMP := $(VENV)/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' \t' '--')
+
+.DEFAULT_GOAL := help
+.PHONY: help book test refresh lint wheel clean distclean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+	@echo "make refresh  execute the chapters in place: the only way the stored outputs change"
+	@echo "make lint     ruff and mypy"
+	@echo "make wheel    build the wheel, check it, install it into a fresh environment"
+	@echo "make clean    remove what was built (make distclean: the environment too)"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+	  f"srnn needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}. " \
+	  "Name another one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	@rm -f $(VENV)/installed-*
+	@touch $@
+
+book: $(STAMP)
+	$(BIN)/python book/_scripts/render_book.py --output $(BUILD) --fresh
+
+# The stored outputs are rendered to a folder of their own, which the site tests then read.
+test: $(STAMP)
+	$(BIN)/python book/_scripts/render_book.py --output $(BUILD)/stored
+	$(BIN)/python -m pytest -q tests srnn --ignore=tests/site --cov=srnn
+	$(BIN)/python -m pytest -q book --nbval --nbval-current-env \
+	  --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120
+	SRNN_SITE=$(BUILD)/stored/html $(BIN)/python -m pytest -q tests/site
+
+refresh: $(STAMP)
+	$(BIN)/python book/_scripts/execute_book.py book $(if $(CHAPTER),--only $(CHAPTER))
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+wheel: $(STAMP)
+	rm -rf dist $(BUILD)/wheel
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python -m venv $(BUILD)/wheel
+	$(BUILD)/wheel/$(notdir $(BIN))/python -m pip install --disable-pip-version-check -q \
+	  -c constraints.txt dist/*.whl
+	cd $(BUILD)/wheel && $(notdir $(BIN))/python -c \
+	  "import srnn; print('srnn', srnn.__version__, 'from', srnn.__file__)"
+
+clean:
+	rm -rf $(BUILD) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f .coverage .coverage.*
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,136 @@
+"""Execute the chapters of a folder in place and keep of the outputs only what repeats itself.
+
+Each chapter runs in a kernel of its own, started in the chapter's folder by the Python that runs
+this script. Two runs on one machine write the same bytes: times, versions and random identifiers
+are dropped or renamed. A chapter in which a cell fails is reported and left as it was.
+
+    python book/_scripts/execute_book.py book                    # all chapters, in place
+    python book/_scripts/execute_book.py book --only 02-integrators
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+CELL_TIMEOUT = 120  # seconds; the longest chapter is meant to take 60
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def quiet_ipython(folder: Path) -> dict[str, str]:
+    """Return the environment of a kernel that is the same on every machine.
+
+    IPython reads its settings from `folder` instead of the user's home, so that nobody's start-up
+    files change a chapter. Of the kernel's own log only errors are printed: otherwise each kernel
+    says that it talks over an unencrypted local connection. A plotting backend chosen outside
+    would leave the chapters without figures.
+    """
+    profile = folder / "profile_default"
+    profile.mkdir(parents=True, exist_ok=True)
+    (profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40\n")
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    return environment | {"IPYTHONDIR": str(folder)}
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Return the executed notebook without what differs from one run to the next."""
+    notebook.metadata = NotebookNode(
+        {key: value for key, value in notebook.metadata.items() if key in ("mystnb", "widgets")}
+    )
+    notebook.metadata.kernelspec = NotebookNode(
+        display_name="Python 3", language="python", name="python3"
+    )
+    notebook.metadata.language_info = NotebookNode(name="python")
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+
+    models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    text = json.dumps(notebook)
+    for number, model in enumerate(models):
+        text = text.replace(model, f"{number:032x}")
+    return nbformat.from_dict(json.loads(text))
+
+
+def execute(
+    path: Path, *, timeout: float = CELL_TIMEOUT, environment: dict[str, str] | None = None
+) -> float:
+    """Execute one chapter in place and return its wall time in seconds.
+
+    Raises
+    ------
+    CellExecutionError, CellTimeoutError, DeadKernelError
+        If a cell fails, takes more than `timeout` seconds or ends the kernel. The file then stays
+        as it was.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=timeout,
+        record_timing=False,
+        coalesce_streams=True,
+        store_widget_state=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    start = time.perf_counter()
+    client.execute(env=environment)
+    seconds = time.perf_counter() - start
+    written = path.with_suffix(".ipynb.new")
+    nbformat.write(normalise(notebook), written)
+    written.replace(path)
+    return seconds
+
+
+def chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
+    """Return the chapters of `folder` in their order, or those named in `only`."""
+    found = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    unknown = set(only) - set(found)
+    if unknown or not found:
+        known = ", ".join(found) or "none"
+        wanted = ", ".join(sorted(unknown)) or "at least one chapter"
+        raise SystemExit(f"Expected {wanted} in {folder}; the chapters there: {known}.")
+    return [path for stem, path in found.items() if not only or stem in only]
+
+
+def execute_folder(
+    folder: Path, *, only: Sequence[str] = (), timeout: float = CELL_TIMEOUT
+) -> list[str]:
+    """Execute the chapters of `folder` in place, say how it went, return the names that failed."""
+    failed = []
+    with tempfile.TemporaryDirectory() as settings:
+        environment = quiet_ipython(Path(settings))
+        for path in chapters(folder, only):
+            try:
+                seconds = execute(path, timeout=timeout, environment=environment)
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                failed.append(path.stem)
+                print(f"{path.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
+            else:
+                print(f"{path.stem}: {seconds:.1f} s", flush=True)
+    return failed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(description="Execute the chapters of a folder in place.")
+    parser.add_argument("folder", type=Path, help="the folder with the chapters (*.ipynb)")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these chapters")
+    parser.add_argument(
+        "--timeout", type=float, default=CELL_TIMEOUT, help="seconds a cell may take (%(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    return 1 if execute_folder(options.folder, only=options.only, timeout=options.timeout) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
