@@ -18,6 +18,7 @@ from pathlib import Path
 from execute_book import execute_folder
 
 ROOT = Path(__file__).resolve().parents[2]
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 LEFT_OUT = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "_scripts")
 
 
@@ -46,7 +47,7 @@ def build(source: Path, output: Path) -> Path:
     shutil.rmtree(page.parent, ignore_errors=True)
     # Jupyter Book always writes to a folder `_build` of the path it is given.
     made = source / "_build"
-    command = [sys.executable, "-m", "jupyter_book", "build", str(source)]
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(source)]
     command += ["--path-output", str(source), "-n", "-W", "--keep-going", "--quiet"]
     subprocess.run(command, check=False).check_returncode()
     shutil.move(made / "html", page.parent)
