@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from srnn import errors, fields, integrators, nn
 from srnn.data import Trajectories
+from srnn.models import HNN, SRNN, Model, load
 from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
 from srnn.rollout import rollout
+from srnn.training import History
 
 if TYPE_CHECKING:
     from srnn import plotting as plotting

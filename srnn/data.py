@@ -148,6 +148,33 @@ class Trajectories:
         self._set(values.detach(), dt, detached)
         return self
 
+    @classmethod
+    def predicted(cls, values: Tensor, *, dt: float) -> "Trajectories":
+        """Build from a model's states, which may leave the finite numbers.
+
+        Parameters
+        ----------
+        values : Tensor, shape (time, batch, 2d)
+        dt : float
+
+        Returns
+        -------
+        Trajectories
+            With status 1 for each trajectory that is not finite throughout, else 0.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> values = torch.tensor([[[0.0, 1.0]], [[float("inf"), 1.0]]])
+        >>> srnn.Trajectories.predicted(values, dt=0.1).status
+        tensor([1])
+        """
+        good = torch.isfinite(values)
+        self = cls.from_states(torch.where(good, values, 0.0), dt=dt)
+        self.values = values.detach()
+        self.status = (~good.all(dim=-1).all(dim=0)).long()
+        return self
+
     @property
     def q(self) -> TrajectoryHalf:
         """Positions, shape (time, batch, d)."""

@@ -37,6 +37,7 @@ from srnn.errors import ConvergenceError
 from srnn.fields import Field
 
 __all__ = [
+    "FAMILIES",
     "ImplicitMidpoint",
     "Integrator",
     "RungeKutta",
@@ -403,6 +404,9 @@ _METHODS: tuple[Splitting | RungeKutta | ImplicitMidpoint | Tao, ...] = (
     Tao("tao2", 2, (1.0,)),
     Tao("tao4", 4, _YOSHIDA4),
 )
+FAMILIES: dict[str, Any] = {
+    family.__name__: family for family in (Splitting, RungeKutta, ImplicitMidpoint, Tao)
+}
 _BY_NAME = {method.name: method for method in _METHODS}
 
 

@@ -1,0 +1,103 @@
+"""Files: safetensors with a JSON header, no pickles, each written whole or not at all."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, safe_open, save_file
+from torch import Tensor
+
+from srnn import integrators
+from srnn.errors import CheckpointError
+
+__all__ = ["integrator_from_config", "integrator_to_config", "read", "write"]
+
+
+def write(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]
+) -> None:
+    """Write tensors and a JSON header so that `path` always holds a whole file.
+
+    The file is written beside its place and then renamed, which is atomic: whoever is killed in
+    between leaves the former file untouched.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {path.parent} does not exist; create it first.")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, beside, metadata={"srnn": json.dumps(header)})
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`write` wrote: the tensors and the header.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If the file is truncated, is not one of the library's, or its header's ``format`` is not
+        `expected`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: it is truncated or not a safetensors file ({error})."
+        ) from error
+    try:
+        header = json.loads(metadata["srnn"])
+        found = header["format"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} was not written by srnn.") from error
+    if found != expected:
+        raise CheckpointError(f"{path} holds {found!r}; expected {expected!r}.")
+    return tensors, header
+
+
+def integrator_to_config(integrator: integrators.Integrator | None) -> Any:
+    """Describe an integrator as JSON: its name, or its kind and table."""
+    if integrator is None:
+        return None
+    if (
+        integrator.name in integrators.available()
+        and integrators.get(integrator.name) == integrator
+    ):
+        return integrator.name
+    kind = type(integrator).__name__
+    if kind not in integrators.FAMILIES:
+        raise TypeError(
+            f"Expected an integrator of a known family ({', '.join(integrators.FAMILIES)}) to "
+            f"save; got {kind}."
+        )
+    return {"kind": kind, **dataclasses.asdict(integrator)}  # type: ignore[call-overload]
+
+
+def integrator_from_config(config: Any) -> integrators.Integrator | None:
+    """Build what :func:`integrator_to_config` described."""
+    if config is None:
+        return None
+    if isinstance(config, str):
+        return integrators.get(config)
+    fields = {name: _as_tuple(value) for name, value in config.items() if name != "kind"}
+    return integrators.FAMILIES[config["kind"]](**fields)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value

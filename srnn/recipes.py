@@ -1,0 +1,133 @@
+"""Recipes: everything that decides a training run beside the model and the data."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from srnn import _checks
+
+__all__ = ["OPTIMIZERS", "PRESETS", "Recipe"]
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+}
+SCHEDULERS = ("plateau", "exponential", "cosine", None)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run beside the model and the data.
+
+    Parameters
+    ----------
+    epochs : int
+        Most epochs to train.
+    window : int or None
+        States in a training window: 2 is the paper's single-step training; None takes whole
+        trajectories, the paper's recurrent training.
+    loss_from : {0, 1}
+        First state in the loss.  State 0 contributes nothing unless the start is optimised; it is
+        in the mean all the same, as in the paper's code.
+    substeps : int
+        Integrator steps between two observed states.
+    derivatives : bool
+        Fit dz/dt itself to the data's derivatives (HNN) instead of integrating.
+    batch_size : int
+        Windows in a batch.  A last partial batch is kept.
+    optimizer : {"adam", "adamw", "sgd"}
+    learning_rate : float
+    weight_decay : float
+    clip_norm : float or None
+        Largest norm of a gradient.
+    scheduler : {"plateau", "exponential", "cosine", None}
+        "plateau" multiplies the rate by `decay` after `scheduler_patience` epochs without
+        improvement; "exponential" multiplies it each epoch; "cosine" falls to the floor at the
+        last epoch.
+    decay : float
+    scheduler_patience : int
+    learning_rate_floor : float
+    validation : float
+        Share of the trajectories held out.  The scheduler, early stopping and the choice of the
+        best epoch use their loss.
+    monitor : int
+        Without held-out trajectories, the number of training windows, drawn anew each epoch, whose
+        loss feeds the scheduler, as in the paper's code.
+    patience : int or None
+        Epochs without improvement of the held-out loss after which training stops.
+    warm_start : bool
+        Start quadratic terms by least squares (:mod:`srnn.warm_start`).
+    scale : bool
+        Train in units of order one (:class:`srnn.scaling.Scale`).
+
+    Examples
+    --------
+    >>> PRESETS["paper"].learning_rate, PRESETS["paper"].epochs
+    (0.001, 1000)
+    """
+
+    epochs: int = 100
+    window: int | None = None
+    loss_from: int = 1
+    substeps: int = 1
+    derivatives: bool = False
+    batch_size: int = 32
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    scheduler: str | None = "cosine"
+    decay: float = 0.7
+    scheduler_patience: int = 15
+    learning_rate_floor: float = 0.0
+    validation: float = 0.1
+    monitor: int = 128
+    patience: int | None = 20
+    warm_start: bool = True
+    scale: bool = True
+
+    def __post_init__(self) -> None:
+        _checks.positive_int(self.epochs, "epochs")
+        if self.window is not None:
+            _checks.positive_int(self.window, "window", minimum=2)
+        _checks.choice(self.loss_from, "loss_from", (0, 1))
+        for name in ("substeps", "batch_size", "scheduler_patience", "monitor"):
+            _checks.positive_int(getattr(self, name), name)
+        _checks.choice(self.optimizer, "optimizer", OPTIMIZERS)
+        _checks.choice(self.scheduler, "scheduler", SCHEDULERS)
+        for name in ("learning_rate", "decay"):
+            _checks.positive(getattr(self, name), name)
+        for name in ("weight_decay", "learning_rate_floor"):
+            _checks.non_negative(getattr(self, name), name)
+        if self.clip_norm is not None:
+            _checks.positive(self.clip_norm, "clip_norm")
+        _checks.fraction(self.validation, "validation")
+        if self.patience is not None:
+            _checks.positive_int(self.patience, "patience")
+
+    def replace(self, **settings: Any) -> "Recipe":
+        """Return a copy with some settings changed; an unknown one is refused."""
+        known = [f.name for f in dataclasses.fields(self)]
+        for name in settings:
+            _checks.choice(name, "setting of fit", known)
+        return dataclasses.replace(self, **settings)
+
+
+PRESETS = {
+    None: Recipe(),
+    "paper": Recipe(
+        epochs=1000,
+        loss_from=0,
+        clip_norm=None,
+        scheduler="plateau",
+        validation=0.0,
+        patience=None,
+        warm_start=False,
+        scale=False,
+    ),
+}
+"""The recipes by name: the library's default under None, and the paper's (appendix A.1)."""

@@ -1,0 +1,159 @@
+r"""Units: the network sees numbers of order one, whatever the data's units are.
+
+With :math:`Q = (q - a)/s_q`, :math:`P = (p - b)/s_p` and :math:`\tau = t/s_t`, Hamilton's
+equations keep their form under
+
+.. math:: H(q, p) = \frac{s_q s_p}{s_t}\,\hat H(Q, P).
+
+One factor for all positions and one for all momenta keep the change of coordinates canonical up to
+the constant in front; a shift always is.  An integrator does the same to :math:`\hat H` with step
+:math:`\Delta t / s_t` as to H with step :math:`\Delta t`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import Energy, Half, State
+from srnn.data import Trajectories
+
+__all__ = ["Scale", "ScaledField", "ScaledHamiltonian"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The change from the data's units to the network's.
+
+    Parameters
+    ----------
+    q, p, time : float
+        Units of position, momentum and time.
+    shift : Tensor, shape (2*dim,)
+        Origin of phase space.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.tensor([1.0, 0.0]))
+    >>> scale.encode(torch.tensor([5.0, 3.0])).tolist()
+    [2.0, 3.0]
+    """
+
+    q: float
+    p: float
+    time: float
+    shift: Tensor
+
+    @classmethod
+    def identity(cls, dim: int, like: Tensor) -> "Scale":
+        """Leave the units as they are."""
+        return cls(1.0, 1.0, 1.0, torch.zeros(2 * dim, dtype=like.dtype, device=like.device))
+
+    @classmethod
+    def of(cls, data: Trajectories) -> "Scale":
+        """Units in which the data's spread and rate of change are of order one.
+
+        The rate comes from straight lines fitted to runs of up to five states, which noise
+        disturbs less than differences of neighbours.
+        """
+        values = data.values.double()
+        shift = values.mean(dim=(0, 1))
+        spread = [_rms(half) for half in _checks.halves(values - shift)]
+        count = min(5, len(values))
+        ticks = torch.arange(count, dtype=torch.float64, device=values.device)
+        weights = (ticks - ticks.mean()) / (ticks - ticks.mean()).square().sum().clamp_min(1)
+        slopes = values.unfold(0, count, 1) @ weights / data.dt
+        rates = [
+            _rms(half) / size for half, size in zip(_checks.halves(slopes), spread, strict=True)
+        ]
+        rate = (rates[0] * rates[1]) ** 0.5
+        return cls(spread[0], spread[1], 1 / rate, shift.to(data.values))
+
+    @property
+    def factor(self) -> Tensor:
+        """Unit of each coordinate, shape (2*dim,)."""
+        dim = len(self.shift) // 2
+        units = torch.tensor([self.q] * dim + [self.p] * dim, dtype=torch.float64)
+        return units.to(self.shift)
+
+    def encode(self, z: State) -> State:
+        """From the data's units to the network's."""
+        return (z - self.shift) / self.factor
+
+    def decode(self, z: State) -> State:
+        """From the network's units to the data's."""
+        return z * self.factor + self.shift
+
+    def to(self, *args: Any, **kwargs: Any) -> "Scale":
+        """Convert dtype or device."""
+        return Scale(self.q, self.p, self.time, self.shift.to(*args, **kwargs))
+
+
+def _rms(x: Tensor) -> float:
+    """Root mean square; 1 where there is no spread to measure."""
+    size = float(x.square().mean().sqrt())
+    return size if size > 0 else 1.0
+
+
+class ScaledHamiltonian:
+    """A learnt H in the data's units.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian
+        H in the network's units.
+    scale : Scale
+    """
+
+    def __init__(self, hamiltonian: Any, scale: Scale) -> None:
+        self.hamiltonian = hamiltonian
+        self.scale = scale
+        self.dim = int(hamiltonian.dim)
+        self.separable = bool(hamiltonian.separable)
+
+    def __call__(self, z: State) -> Energy:
+        """Energy of each state ``(..., 2*dim)``, shape ``(...)``, up to a constant."""
+        s = self.scale
+        value: Tensor = (s.q * s.p / s.time) * self.hamiltonian(s.encode(z))
+        return value
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """dH/dp of a separable H."""
+        s = self.scale
+        value: Tensor = (s.q / s.time) * self.hamiltonian.kinetic_gradient(
+            (p - s.shift[self.dim :]) / s.p
+        )
+        return value
+
+    def potential_gradient(self, q: Half) -> Half:
+        """dH/dq of a separable H."""
+        s = self.scale
+        value: Tensor = (s.p / s.time) * self.hamiltonian.potential_gradient(
+            (q - s.shift[: self.dim]) / s.q
+        )
+        return value
+
+
+class ScaledField:
+    """A learnt dz/dt in the data's units.
+
+    Parameters
+    ----------
+    function : callable with ``dim``
+        dz/dt in the network's units.
+    scale : Scale
+    """
+
+    def __init__(self, function: Any, scale: Scale) -> None:
+        self.function = function
+        self.scale = scale
+        self.dim = int(function.dim)
+
+    def __call__(self, z: State) -> State:
+        """dz/dt of the states, shape ``(..., 2*dim)``."""
+        s = self.scale
+        value: Tensor = self.function(s.encode(z)) * (s.factor / s.time)
+        return value

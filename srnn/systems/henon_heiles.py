@@ -1,0 +1,111 @@
+"""The model of Hénon and Heiles (1964)."""
+
+import torch
+
+from srnn import _checks
+from srnn._types import Energy, Half, State
+from srnn.systems._base import SeparableSystem, interval, uniform
+
+__all__ = ["HenonHeiles"]
+
+
+class HenonHeiles(SeparableSystem):
+    r"""A star in the plane of an axisymmetric galaxy; q = (x, y).
+
+    .. math::
+        H(q, p) = \frac{p_x^2 + p_y^2}{2} + \frac{x^2 + y^2}{2}
+                + \lambda \Big(x^2 y - \frac{y^3}{3}\Big).
+
+    Below the critical energy :math:`1 / (6 \lambda^2)` the motion stays in a triangle; it is
+    mostly regular at half of that and mostly chaotic close to it.
+
+    Parameters
+    ----------
+    coupling : float
+        The strength lambda of the cubic term.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> star = srnn.systems.HenonHeiles()
+    >>> star(torch.tensor([0.0, 1.0, 0.0, 0.0]))  # a corner of the triangle
+    tensor(0.1667)
+    """
+
+    dim = 2
+
+    def __init__(self, coupling: float = 1.0) -> None:
+        self.coupling = _checks.positive(coupling, "coupling")
+
+    @property
+    def critical_energy(self) -> float:
+        """The energy of the three saddles, above which orbits can escape."""
+        return 1 / (6 * self.coupling**2)
+
+    def kinetic(self, p: Half) -> Energy:
+        """|p|^2 / 2."""
+        return (p * p).sum(dim=-1) / 2
+
+    def potential(self, q: Half) -> Energy:
+        """(x^2 + y^2) / 2 + lambda (x^2 y - y^3 / 3)."""
+        x, y = q[..., 0], q[..., 1]
+        return (x * x + y * y) / 2 + self.coupling * (x * x * y - y**3 / 3)
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """The velocity, p."""
+        return p
+
+    def potential_gradient(self, q: Half) -> Half:
+        """(x + 2 lambda x y, y + lambda (x^2 - y^2))."""
+        x, y = q[..., 0], q[..., 1]
+        return torch.stack(
+            (x + 2 * self.coupling * x * y, y + self.coupling * (x * x - y * y)), dim=-1
+        )
+
+    def initial_states(
+        self,
+        trajectories: int,
+        generator: torch.Generator | None = None,
+        *,
+        energy: tuple[float, float] = (0.1, 0.75),
+    ) -> State:
+        """Draw starts whose motion stays in the triangle.
+
+        The energy is uniform between two fractions of the critical one, q uniform in the part of
+        the triangle that the energy allows, and the direction of p uniform.
+
+        Parameters
+        ----------
+        trajectories : int
+        generator : torch.Generator, optional
+        energy : (float, float)
+            In units of the critical energy, 0 < low <= high <= 1.
+
+        Returns
+        -------
+        Tensor, shape (trajectories, 4), float64
+        """
+        trajectories = _checks.positive_int(trajectories, "trajectories")
+        low, high = interval(energy, "energy")
+        if not 0 < low <= high <= 1:
+            raise ValueError(
+                "Expected `energy` to lie in (0, 1], in units of the critical energy; "
+                f"got {energy!r}."
+            )
+        generator = _checks.as_generator(generator)
+        level = self.critical_energy * uniform(low, high, (trajectories,), generator)
+        q = torch.zeros(trajectories, 2, dtype=torch.float64)
+        left = torch.arange(trajectories)
+        corners = torch.tensor([[0.0, 1.0], [-(0.75**0.5), -0.5], [0.75**0.5, -0.5]])
+        corners = corners.to(torch.float64) / self.coupling
+        while len(left):
+            # Sorted uniforms cut the unit interval into barycentric weights.
+            cuts = uniform(0, 1, (len(left), 2), generator).sort(dim=-1).values
+            weights = torch.diff(torch.nn.functional.pad(cuts, (1, 0)), dim=-1)
+            weights = torch.cat((weights, 1 - weights.sum(dim=-1, keepdim=True)), dim=-1)
+            q[left] = weights @ corners
+            left = left[self.potential(q[left]) >= level[left]]
+        speed = (2 * (level - self.potential(q))).sqrt()
+        angle = uniform(0, 2 * torch.pi, (trajectories,), generator)
+        p = speed[:, None] * torch.stack((torch.cos(angle), torch.sin(angle)), dim=-1)
+        return torch.cat((q, p), dim=-1)

@@ -1,0 +1,90 @@
+"""The plane pendulum."""
+
+import torch
+
+from srnn import _checks
+from srnn._types import Energy, Half, State
+from srnn.systems._base import SeparableSystem, uniform
+
+__all__ = ["Pendulum"]
+
+
+class Pendulum(SeparableSystem):
+    r"""A mass on a rigid, weightless rod; q is the angle from the lowest point.
+
+    .. math:: H(q, p) = \frac{p^2}{2 m l^2} + m g l (1 - \cos q).
+
+    The angle is not wrapped: a pendulum that goes over the top counts its turns.
+
+    Parameters
+    ----------
+    mass : float
+        m.
+    length : float
+        l.
+    gravity : float
+        g.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> pendulum = srnn.systems.Pendulum(gravity=1.0)
+    >>> pendulum(torch.tensor([torch.pi, 0.0]))  # upright: the energy of the separatrix
+    tensor(2.)
+    """
+
+    dim = 1
+
+    def __init__(self, mass: float = 1.0, length: float = 1.0, gravity: float = 9.81) -> None:
+        self.mass = _checks.positive(mass, "mass")
+        self.length = _checks.positive(length, "length")
+        self.gravity = _checks.positive(gravity, "gravity")
+
+    def kinetic(self, p: Half) -> Energy:
+        """p^2 / (2 m l^2)."""
+        return (p * p).sum(dim=-1) / (2 * self.mass * self.length**2)
+
+    def potential(self, q: Half) -> Energy:
+        """m g l (1 - cos q)."""
+        # 1 - cos q = 2 sin^2(q/2), which does not cancel for small angles.
+        half = torch.sin(q / 2)
+        return 2 * self.mass * self.gravity * self.length * (half * half).sum(dim=-1)
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """p / (m l^2)."""
+        return p / (self.mass * self.length**2)
+
+    def potential_gradient(self, q: Half) -> Half:
+        """m g l sin q."""
+        return self.mass * self.gravity * self.length * torch.sin(q)
+
+    def initial_states(
+        self,
+        trajectories: int,
+        generator: torch.Generator | None = None,
+        *,
+        angle: float = 2.0,
+        momentum: float = 1.0,
+    ) -> State:
+        """Draw starts: q uniform in (-angle, angle), p uniform in plus or minus `momentum` units.
+
+        The unit of momentum is m l^2 times the frequency of small swings.  With the default values
+        no pendulum goes over the top.
+
+        Parameters
+        ----------
+        trajectories : int
+        generator : torch.Generator, optional
+        angle : float
+        momentum : float
+
+        Returns
+        -------
+        Tensor, shape (trajectories, 2), float64
+        """
+        trajectories = _checks.positive_int(trajectories, "trajectories")
+        angle = _checks.positive(angle, "angle")
+        momentum = _checks.non_negative(momentum, "momentum")
+        unit = self.mass * self.length**2 * (self.gravity / self.length) ** 0.5
+        z0 = uniform(-1, 1, (trajectories, 2), _checks.as_generator(generator))
+        return z0 * torch.tensor([angle, momentum * unit], dtype=torch.float64)

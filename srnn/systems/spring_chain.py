@@ -1,0 +1,319 @@
+"""The chain of masses and springs of the paper's section 4."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import Energy, Half, State, Status, TrajectoryValues
+from srnn.rollout import rollout
+from srnn.systems._base import (
+    SeparableSystem,
+    like,
+    linear_flow,
+    normal,
+    parameters,
+    uniform,
+)
+
+__all__ = ["QuadraticHamiltonian", "SpringChain"]
+
+STARTS = ("reference", "all-free")
+TRUTHS = ("exact", "leapfrog")
+
+
+class SpringChain(SeparableSystem):
+    r"""N masses in a row, joined by N + 1 springs, both ends tied to the ground.
+
+    .. math::
+        H(q, p) = \sum_{i=1}^{N} \frac{p_i^2}{2 m_i}
+                + \sum_{i=0}^{N} \frac{k_i}{2} (q_{i+1} - q_i)^2,
+        \qquad q_0 = q_{N+1} = 0.
+
+    Parameters
+    ----------
+    masses : sequence of float, length N
+        The masses m.
+    stiffness : sequence of float, length N + 1
+        The springs' constants k; the first and the last are tied to the ground.
+
+    Attributes
+    ----------
+    masses, stiffness : Tensor, float64
+    dim : int
+        N.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is not a positive finite number or the lengths do not fit.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> chain = srnn.systems.SpringChain.random(masses=20, generator=g)
+    >>> data = chain.simulate(1000, steps=9, dt=0.1, generator=g)
+    >>> data.with_noise(0.2, generator=g)
+    Trajectories(states=10, trajectories=1000, dim=20, dt=0.1, dtype=float32)
+    """
+
+    def __init__(
+        self, masses: Sequence[float] | Tensor, stiffness: Sequence[float] | Tensor
+    ) -> None:
+        self.masses = parameters(masses, "masses")
+        self.dim = len(self.masses)
+        self.stiffness = parameters(stiffness, "stiffness", length=self.dim + 1)
+
+    @classmethod
+    def random(cls, masses: int = 20, generator: torch.Generator | None = None) -> "SpringChain":
+        r"""Draw a chain as the paper's code does.
+
+        :math:`m = \max(0.2, 1 + \xi/4)` and :math:`k = 5 \max(0.2, 1 + \xi/4)`, each with its own
+        standard normal :math:`\xi`.
+
+        Parameters
+        ----------
+        masses : int
+            How many.
+        generator : torch.Generator, optional
+        """
+        count = _checks.positive_int(masses, "masses")
+        generator = _checks.as_generator(generator)
+        m = (1 + normal((count,), generator) / 4).clamp(min=0.2)
+        k = 5 * (1 + normal((count + 1,), generator) / 4).clamp(min=0.2)
+        return cls(m, k)
+
+    def kinetic(self, p: Half) -> Energy:
+        """Sum of p_i^2 / (2 m_i)."""
+        return (p * p / like(2 * self.masses, p)).sum(dim=-1)
+
+    def potential(self, q: Half) -> Energy:
+        """Sum of k_i (q_{i+1} - q_i)^2 / 2."""
+        stretch = _stretches(q)
+        return (like(self.stiffness / 2, q) * stretch * stretch).sum(dim=-1)
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """p_i / m_i."""
+        return p / like(self.masses, p)
+
+    def potential_gradient(self, q: Half) -> Half:
+        """k_{i-1} (q_i - q_{i-1}) - k_i (q_{i+1} - q_i)."""
+        return -torch.diff(like(self.stiffness, q) * _stretches(q), dim=-1)
+
+    def initial_states(
+        self,
+        trajectories: int,
+        generator: torch.Generator | None = None,
+        *,
+        start: str = "reference",
+        spread: float = 2.5,
+    ) -> State:
+        """Draw starts: every q and p uniform in (-spread, spread).
+
+        Parameters
+        ----------
+        trajectories : int
+        generator : torch.Generator, optional
+        start : {"reference", "all-free"}
+            The paper's text says "random initial states"; its published code puts the first and
+            the last mass at rest in their places, which is ``"reference"``.  ``"all-free"`` draws
+            every mass.
+        spread : float
+
+        Returns
+        -------
+        Tensor, shape (trajectories, 2*dim), float64
+        """
+        trajectories = _checks.positive_int(trajectories, "trajectories")
+        _checks.choice(start, "start", STARTS)
+        spread = _checks.positive(spread, "spread")
+        if start == "reference" and self.dim < 3:
+            raise ValueError(
+                "The start rule 'reference' holds the first and the last mass still, which leaves "
+                f"nothing to move in a chain of {self.dim}. Use start='all-free'."
+            )
+        generator = _checks.as_generator(generator)
+        z0 = uniform(-spread, spread, (trajectories, 2 * self.dim), generator)
+        if start == "reference":
+            z0[:, [0, self.dim - 1, self.dim, 2 * self.dim - 1]] = 0
+        return z0
+
+    def flow(  # type: ignore[override]
+        self, z0: State, dt: float, steps: int, *, truth: str = "exact", substeps: int = 100
+    ) -> tuple[TrajectoryValues, Status]:
+        """Compute the true motion from `z0`, in float64.
+
+        Parameters
+        ----------
+        z0 : Tensor, shape (batch, 2*dim)
+            Starts; any float dtype and device, never written to.
+        dt : float
+            Time between states.
+        steps : int
+            Number of steps.
+        truth : {"exact", "leapfrog"}
+            ``"exact"`` multiplies by the matrix exponential of the linear equations.
+            ``"leapfrog"`` is the paper's: leapfrog steps of dt / substeps, of which every
+            `substeps`-th state is kept.
+        substeps : int
+            For ``"leapfrog"``; the paper's 0.001 for dt = 0.1 is 100.
+
+        Returns
+        -------
+        states : Tensor, shape (steps + 1, batch, 2*dim), float64
+        status : Tensor of int64, shape (batch,)
+            All OK.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> chain = srnn.systems.SpringChain([1.0], [0.5, 0.5])  # one mass, frequency 1
+        >>> states, _ = chain.flow(torch.tensor([[1.0, 0.0]]), dt=torch.pi, steps=2)
+        >>> states[:, 0, 0]
+        tensor([ 1.0000, -1.0000,  1.0000], dtype=torch.float64)
+        """
+        z0, dt, steps = self._checked(z0, dt, steps)
+        _checks.choice(truth, "truth", TRUTHS)
+        substeps = _checks.positive_int(substeps, "substeps")
+        if truth == "exact":
+            propagator = torch.linalg.matrix_exp(dt * self.matrix())
+        else:
+            # Leapfrog on a linear chain is a linear map: what it does to the unit vectors is its
+            # matrix, which one product then applies to all trajectories.
+            unit = torch.eye(2 * self.dim, dtype=torch.float64)
+            propagator = rollout(self, "leapfrog", unit, dt=dt, steps=1, substeps=substeps)[-1].mT
+        return linear_flow(propagator.to(z0.device), z0, steps)
+
+    def stiffness_matrix(self) -> Tensor:
+        """K of V(q) = q K q / 2, tridiagonal, shape (dim, dim), float64."""
+        return self.potential_gradient(torch.eye(self.dim, dtype=torch.float64))
+
+    def matrix(self) -> Tensor:
+        """A of the linear equations dz/dt = A z, shape (2*dim, 2*dim), float64."""
+        zero = torch.zeros(self.dim, self.dim, dtype=torch.float64)
+        top = torch.cat((zero, torch.diag(1 / self.masses)), dim=1)
+        return torch.cat((top, torch.cat((-self.stiffness_matrix(), zero), dim=1)))
+
+    def frequencies(self) -> Tensor:
+        """Angular frequencies of the normal modes, ascending, shape (dim,), float64."""
+        return self._modes()[0]
+
+    def shadow_hamiltonian(self, dt: float) -> "QuadraticHamiltonian":
+        r"""The Hamiltonian whose *leapfrog* step is this chain's exact motion over `dt`.
+
+        Section 4.1 of the paper says that what is learnt through an integrator is not H but the
+        Hamiltonian whose modified equation is the truth.  For a linear chain it is separable and
+        known in closed form: with :math:`W^2 = M^{-1/2} K M^{-1/2}` and :math:`h = \Delta t`,
+
+        .. math::
+            K'(p) = \tfrac12\, p^T M^{-1/2}\, \frac{\sin(W h)}{W h}\, M^{-1/2} p, \qquad
+            V'(q) = \tfrac12\, q^T M^{1/2}\, \frac{2 W \tan(W h / 2)}{h}\, M^{1/2} q.
+
+        Parameters
+        ----------
+        dt : float
+            Less than pi over the highest frequency.
+
+        Returns
+        -------
+        QuadraticHamiltonian
+
+        Raises
+        ------
+        ValueError
+            If a mode does half a turn or more in `dt`.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> chain = srnn.systems.SpringChain([1.0, 2.0], [3.0, 1.0, 2.0])
+        >>> z0 = torch.tensor([[1.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+        >>> z = srnn.rollout(chain.shadow_hamiltonian(0.5), "leapfrog", z0, dt=0.5, steps=9)
+        >>> bool((z - chain.flow(z0, 0.5, 9)[0]).abs().max() < 1e-12)
+        True
+        """
+        h = _checks.positive(dt, "dt")
+        w, modes = self._modes()
+        if h * float(w[-1]) >= math.pi:
+            raise ValueError(
+                f"Expected `dt` to be less than pi over the highest frequency, "
+                f"{math.pi / float(w[-1]):.3g}; got {h:g}. No leapfrog step follows a mode that "
+                "does half a turn in one step."
+            )
+        root = self.masses.sqrt()
+        kinetic = modes @ torch.diag(torch.sin(w * h) / (w * h)) @ modes.mT
+        potential = modes @ torch.diag(2 * w * torch.tan(w * h / 2) / h) @ modes.mT
+        return QuadraticHamiltonian(
+            kinetic / torch.outer(root, root), potential * torch.outer(root, root)
+        )
+
+    def _modes(self) -> tuple[Tensor, Tensor]:
+        """Frequencies and orthonormal modes of W = (M^-1/2 K M^-1/2)^1/2."""
+        root = self.masses.sqrt()
+        squares, modes = torch.linalg.eigh(self.stiffness_matrix() / torch.outer(root, root))
+        return squares.sqrt(), modes
+
+
+class QuadraticHamiltonian:
+    r"""A separable quadratic Hamiltonian with given matrices.
+
+    .. math:: H(q, p) = \tfrac12\, p^T A\, p + \tfrac12\, q^T B\, q.
+
+    Parameters
+    ----------
+    kinetic_matrix, potential_matrix : Tensor, shape (dim, dim)
+        A and B, symmetric.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from srnn.systems import QuadraticHamiltonian
+    >>> H = QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
+    >>> H(torch.tensor([1.0, 0.0, 0.0, 2.0]))
+    tensor(4.)
+    """
+
+    separable = True
+
+    def __init__(self, kinetic_matrix: Tensor, potential_matrix: Tensor) -> None:
+        self.kinetic_matrix = _symmetric(kinetic_matrix, "kinetic_matrix")
+        self.potential_matrix = _symmetric(potential_matrix, "potential_matrix")
+        if self.kinetic_matrix.shape != self.potential_matrix.shape:
+            raise ValueError(
+                "Expected `kinetic_matrix` and `potential_matrix` to have one shape; got "
+                f"{tuple(self.kinetic_matrix.shape)} and {tuple(self.potential_matrix.shape)}."
+            )
+        self.dim = len(self.kinetic_matrix)
+
+    def __call__(self, z: State) -> Energy:
+        """Energy of each state: ``(..., 2*dim)`` to ``(...)``."""
+        q, p = _checks.halves(_checks.state(z, "z", self.dim))
+        return (p * self.kinetic_gradient(p) + q * self.potential_gradient(q)).sum(dim=-1) / 2
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """A p."""
+        return p @ like(self.kinetic_matrix, p)
+
+    def potential_gradient(self, q: Half) -> Half:
+        """B q."""
+        return q @ like(self.potential_matrix, q)
+
+
+def _symmetric(value: Any, name: str) -> Tensor:
+    """Check a symmetric matrix; keep it symmetric to the last bit."""
+    value = _checks.all_finite(_checks.float_tensor(value, name), name)
+    if value.ndim != 2 or value.shape[0] != value.shape[1]:
+        raise ValueError(f"Expected `{name}` to have shape (dim, dim); got {tuple(value.shape)}.")
+    value = value.detach()
+    if not torch.allclose(value, value.mT):
+        raise ValueError(f"Expected `{name}` to be symmetric; it is not.")
+    return (value + value.mT) / 2
+
+
+def _stretches(q: Tensor) -> Tensor:
+    """q_{i+1} - q_i for i = 0 ... N, with both ends at the ground."""
+    return torch.diff(torch.nn.functional.pad(q, (1, 1)), dim=-1)

@@ -1,0 +1,93 @@
+r"""Start a quadratic term at its least-squares fit to the data's one-step differences.
+
+Over one step :math:`q_{n+1} - q_n \approx \Delta t\,K'(\bar p)` and
+:math:`p_{n+1} - p_n \approx -\Delta t\,V'(\bar q)` with the means of the two ends, to second order
+in :math:`\Delta t`.  With quadratic K and V both are linear in what is sought.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import TrajectoryValues
+from srnn.nn import HNet, QuadraticForm, QuadraticH
+
+__all__ = ["least_squares", "symmetric_least_squares"]
+
+
+def symmetric_least_squares(x: Tensor, y: Tensor, ridge: float = 1e-6) -> Tensor:
+    r"""The symmetric A that minimises :math:`\sum_n |A x_n - y_n|^2 + \lambda |A|^2`.
+
+    Its normal equation is :math:`G A + A G = C + C^\top` with :math:`G = X^\top X + \lambda` and
+    :math:`C = X^\top Y`, which the eigenvectors of G make diagonal.
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (n, d)
+    ridge : float
+        :math:`\lambda` in units of the mean eigenvalue of :math:`X^\top X`.
+
+    Returns
+    -------
+    Tensor, shape (d, d)
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> A = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
+    >>> bool(torch.allclose(symmetric_least_squares(x, x @ A, ridge=0.0), A))
+    True
+    """
+    gram = x.T @ x
+    gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
+    values, vectors = torch.linalg.eigh(gram)
+    cross = vectors.T @ (x.T @ y) @ vectors
+    solution = (cross + cross.T) / (values[:, None] + values[None, :])
+    return vectors @ solution @ vectors.T
+
+
+def _fit(form: QuadraticForm, x: Tensor, y: Tensor) -> None:
+    """Set the form so that its gradient fits y at x."""
+    middle_x, middle_y = x.mean(dim=0), y.mean(dim=0)
+    matrix = symmetric_least_squares(x - middle_x, y - middle_y)
+    with torch.no_grad():
+        form.matrix.copy_(matrix)
+        form.vector.copy_(middle_y - matrix @ middle_x)
+
+
+def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
+    """Start the quadratic terms of `net` from the data.
+
+    Parameters
+    ----------
+    net : module
+        An :class:`~srnn.nn.HNet` with a quadratic term or a :class:`~srnn.nn.QuadraticH`; any
+        other network is left as it is.  An H-NET's MLPs start at zero (their last layer), so that
+        H starts as the quadratic fit.
+    values : Tensor, shape (time, batch, 2*dim)
+    dt : float
+
+    Returns
+    -------
+    bool
+        Whether there was a quadratic term to start.
+    """
+    if isinstance(net, HNet) and net.quadratic:
+        forms = (net.kinetic.form, net.potential.form)
+        with torch.no_grad():
+            for half in (net.kinetic, net.potential):
+                half.mlp.layers[-1].weight.zero_()
+                half.mlp.layers[-1].bias.zero_()
+    elif isinstance(net, QuadraticH):
+        forms = (net.kinetic, net.potential)
+    else:
+        return False
+    values = values.double()
+    q, p = _checks.halves((values[1:] + values[:-1]).flatten(0, 1) / 2)
+    velocity, force = _checks.halves((values[1:] - values[:-1]).flatten(0, 1) / dt)
+    _fit(forms[0], p, velocity)
+    _fit(forms[1], q, -force)
+    return True
