@@ -7,12 +7,14 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half, State
-from srnn.systems._base import SeparableSystem, interval, like, normal, uniform
+from srnn.systems._base import SeparableSystem
+from srnn.systems._shared import interval, like, normal, stretches, uniform
+from srnn.systems._truth import AdaptiveTruth
 
 __all__ = ["FPUT"]
 
 
-class FPUT(SeparableSystem):
+class FPUT(AdaptiveTruth, SeparableSystem):
     r"""N unit masses joined by N + 1 weakly nonlinear springs, both ends fixed.
 
     .. math::
@@ -48,16 +50,16 @@ class FPUT(SeparableSystem):
 
     def potential(self, q: Half) -> Energy:
         """Sum of r^2/2 + alpha r^3/3 + beta r^4/4 over the springs."""
-        r = _stretches(q)
+        r = stretches(q)
         return (r * r * (0.5 + r * (self.alpha / 3 + r * (self.beta / 4)))).sum(dim=-1)
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """The velocity, p."""
+        """Velocities p."""
         return p
 
     def potential_gradient(self, q: Half) -> Half:
         """Difference of the tensions r + alpha r^2 + beta r^3 on the two sides of a mass."""
-        r = _stretches(q)
+        r = stretches(q)
         return -torch.diff(r * (1 + r * (self.alpha + r * self.beta)), dim=-1)
 
     def frequencies(self) -> Tensor:
@@ -120,8 +122,3 @@ class FPUT(SeparableSystem):
         q, p = _checks.halves(direction)
         shapes = self.modes()[:count]
         return torch.cat(((q / self.frequencies()[:count]) @ shapes, p @ shapes), dim=-1)
-
-
-def _stretches(q: Tensor) -> Tensor:
-    """q_{i+1} - q_i for i = 0 ... N, with both ends fixed."""
-    return torch.diff(torch.nn.functional.pad(q, (1, 1)), dim=-1)

@@ -4,12 +4,14 @@ import torch
 
 from srnn import _checks
 from srnn._types import Energy, Half, State
-from srnn.systems._base import SeparableSystem, interval, uniform
+from srnn.systems._base import SeparableSystem
+from srnn.systems._shared import interval, uniform
+from srnn.systems._truth import AdaptiveTruth
 
 __all__ = ["HenonHeiles"]
 
 
-class HenonHeiles(SeparableSystem):
+class HenonHeiles(AdaptiveTruth, SeparableSystem):
     r"""A star in the plane of an axisymmetric galaxy; q = (x, y).
 
     .. math::
@@ -43,20 +45,20 @@ class HenonHeiles(SeparableSystem):
         return 1 / (6 * self.coupling**2)
 
     def kinetic(self, p: Half) -> Energy:
-        """|p|^2 / 2."""
+        """Kinetic energy |p|^2 / 2."""
         return (p * p).sum(dim=-1) / 2
 
     def potential(self, q: Half) -> Energy:
-        """(x^2 + y^2) / 2 + lambda (x^2 y - y^3 / 3)."""
+        """Potential energy (x^2 + y^2) / 2 + lambda (x^2 y - y^3 / 3)."""
         x, y = q[..., 0], q[..., 1]
         return (x * x + y * y) / 2 + self.coupling * (x * x * y - y**3 / 3)
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """The velocity, p."""
+        """Velocities p."""
         return p
 
     def potential_gradient(self, q: Half) -> Half:
-        """(x + 2 lambda x y, y + lambda (x^2 - y^2))."""
+        """Gradient (x + 2 lambda x y, y + lambda (x^2 - y^2))."""
         x, y = q[..., 0], q[..., 1]
         return torch.stack(
             (x + 2 * self.coupling * x * y, y + self.coupling * (x * x - y * y)), dim=-1

@@ -4,7 +4,8 @@ import torch
 
 from srnn import _checks
 from srnn._types import Energy, Half, State, Status, TrajectoryValues
-from srnn.systems._base import SeparableSystem, uniform
+from srnn.systems._base import SeparableSystem
+from srnn.systems._shared import uniform
 
 __all__ = ["MassSpring"]
 
@@ -44,19 +45,19 @@ class MassSpring(SeparableSystem):
         return float((self.stiffness / self.mass) ** 0.5)
 
     def kinetic(self, p: Half) -> Energy:
-        """p^2 / (2 m)."""
+        """Kinetic energy p^2 / (2 m)."""
         return (p * p).sum(dim=-1) / (2 * self.mass)
 
     def potential(self, q: Half) -> Energy:
-        """k q^2 / 2."""
+        """Potential energy k q^2 / 2."""
         return self.stiffness * (q * q).sum(dim=-1) / 2
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """p / m."""
+        """Velocity p / m."""
         return p / self.mass
 
     def potential_gradient(self, q: Half) -> Half:
-        """k q."""
+        """Tension k q."""
         return self.stiffness * q
 
     def initial_states(
@@ -84,9 +85,7 @@ class MassSpring(SeparableSystem):
         z0[:, 1] *= self.mass * self.frequency
         return z0
 
-    def flow(  # type: ignore[override]
-        self, z0: State, dt: float, steps: int
-    ) -> tuple[TrajectoryValues, Status]:
+    def flow(self, z0: State, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
         """Compute the true motion from `z0`, in float64, by the closed form.
 
         Parameters
@@ -107,7 +106,5 @@ class MassSpring(SeparableSystem):
         angle = (self.frequency * times)[:, None]
         cos, sin = torch.cos(angle), torch.sin(angle)
         q, p = z0[:, 0], z0[:, 1]
-        states = torch.stack(
-            (cos * q + sin * p / impedance, cos * p - sin * q * impedance), dim=-1
-        )
+        states = torch.stack((cos * q + sin * p / impedance, cos * p - sin * q * impedance), dim=-1)
         return states, torch.zeros(len(z0), dtype=torch.int64, device=z0.device)

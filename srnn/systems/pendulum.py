@@ -4,12 +4,14 @@ import torch
 
 from srnn import _checks
 from srnn._types import Energy, Half, State
-from srnn.systems._base import SeparableSystem, uniform
+from srnn.systems._base import SeparableSystem
+from srnn.systems._shared import uniform
+from srnn.systems._truth import AdaptiveTruth
 
 __all__ = ["Pendulum"]
 
 
-class Pendulum(SeparableSystem):
+class Pendulum(AdaptiveTruth, SeparableSystem):
     r"""A mass on a rigid, weightless rod; q is the angle from the lowest point.
 
     .. math:: H(q, p) = \frac{p^2}{2 m l^2} + m g l (1 - \cos q).
@@ -41,21 +43,21 @@ class Pendulum(SeparableSystem):
         self.gravity = _checks.positive(gravity, "gravity")
 
     def kinetic(self, p: Half) -> Energy:
-        """p^2 / (2 m l^2)."""
+        """Kinetic energy p^2 / (2 m l^2)."""
         return (p * p).sum(dim=-1) / (2 * self.mass * self.length**2)
 
     def potential(self, q: Half) -> Energy:
-        """m g l (1 - cos q)."""
+        """Potential energy m g l (1 - cos q)."""
         # 1 - cos q = 2 sin^2(q/2), which does not cancel for small angles.
         half = torch.sin(q / 2)
         return 2 * self.mass * self.gravity * self.length * (half * half).sum(dim=-1)
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """p / (m l^2)."""
+        """Angular velocity p / (m l^2)."""
         return p / (self.mass * self.length**2)
 
     def potential_gradient(self, q: Half) -> Half:
-        """m g l sin q."""
+        """Restoring torque m g l sin q."""
         return self.mass * self.gravity * self.length * torch.sin(q)
 
     def initial_states(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,16 +9,12 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Energy, Half, State, Status, TrajectoryValues
 from srnn.rollout import rollout
-from srnn.systems._base import (
-    SeparableSystem,
-    like,
-    linear_flow,
-    normal,
-    parameters,
-    uniform,
-)
+from srnn.systems._base import SeparableSystem
+from srnn.systems._shared import like, normal, parameters, stretches, uniform
+from srnn.systems._truth import linear_flow
+from srnn.systems.quadratic import QuadraticHamiltonian
 
-__all__ = ["QuadraticHamiltonian", "SpringChain"]
+__all__ = ["SpringChain"]
 
 STARTS = ("reference", "all-free")
 TRUTHS = ("exact", "leapfrog")
@@ -93,16 +88,16 @@ class SpringChain(SeparableSystem):
 
     def potential(self, q: Half) -> Energy:
         """Sum of k_i (q_{i+1} - q_i)^2 / 2."""
-        stretch = _stretches(q)
+        stretch = stretches(q)
         return (like(self.stiffness / 2, q) * stretch * stretch).sum(dim=-1)
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """p_i / m_i."""
+        """Velocities p_i / m_i."""
         return p / like(self.masses, p)
 
     def potential_gradient(self, q: Half) -> Half:
-        """k_{i-1} (q_i - q_{i-1}) - k_i (q_{i+1} - q_i)."""
-        return -torch.diff(like(self.stiffness, q) * _stretches(q), dim=-1)
+        """Gradient k_{i-1} (q_i - q_{i-1}) - k_i (q_{i+1} - q_i)."""
+        return -torch.diff(like(self.stiffness, q) * stretches(q), dim=-1)
 
     def initial_states(
         self,
@@ -142,7 +137,7 @@ class SpringChain(SeparableSystem):
             z0[:, [0, self.dim - 1, self.dim, 2 * self.dim - 1]] = 0
         return z0
 
-    def flow(  # type: ignore[override]
+    def flow(
         self, z0: State, dt: float, steps: int, *, truth: str = "exact", substeps: int = 100
     ) -> tuple[TrajectoryValues, Status]:
         """Compute the true motion from `z0`, in float64.
@@ -189,11 +184,11 @@ class SpringChain(SeparableSystem):
         return linear_flow(propagator.to(z0.device), z0, steps)
 
     def stiffness_matrix(self) -> Tensor:
-        """K of V(q) = q K q / 2, tridiagonal, shape (dim, dim), float64."""
+        """Matrix K of V(q) = q K q / 2, tridiagonal, shape (dim, dim), float64."""
         return self.potential_gradient(torch.eye(self.dim, dtype=torch.float64))
 
     def matrix(self) -> Tensor:
-        """A of the linear equations dz/dt = A z, shape (2*dim, 2*dim), float64."""
+        """Matrix A of the linear equations dz/dt = A z, shape (2*dim, 2*dim), float64."""
         zero = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         top = torch.cat((zero, torch.diag(1 / self.masses)), dim=1)
         return torch.cat((top, torch.cat((-self.stiffness_matrix(), zero), dim=1)))
@@ -202,8 +197,8 @@ class SpringChain(SeparableSystem):
         """Angular frequencies of the normal modes, ascending, shape (dim,), float64."""
         return self._modes()[0]
 
-    def shadow_hamiltonian(self, dt: float) -> "QuadraticHamiltonian":
-        r"""The Hamiltonian whose *leapfrog* step is this chain's exact motion over `dt`.
+    def shadow_hamiltonian(self, dt: float) -> QuadraticHamiltonian:
+        r"""Find the Hamiltonian whose *leapfrog* step is this chain's exact motion over `dt`.
 
         Section 4.1 of the paper says that what is learnt through an integrator is not H but the
         Hamiltonian whose modified equation is the truth.  For a linear chain it is separable and
@@ -256,64 +251,3 @@ class SpringChain(SeparableSystem):
         root = self.masses.sqrt()
         squares, modes = torch.linalg.eigh(self.stiffness_matrix() / torch.outer(root, root))
         return squares.sqrt(), modes
-
-
-class QuadraticHamiltonian:
-    r"""A separable quadratic Hamiltonian with given matrices.
-
-    .. math:: H(q, p) = \tfrac12\, p^T A\, p + \tfrac12\, q^T B\, q.
-
-    Parameters
-    ----------
-    kinetic_matrix, potential_matrix : Tensor, shape (dim, dim)
-        A and B, symmetric.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from srnn.systems import QuadraticHamiltonian
-    >>> H = QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
-    >>> H(torch.tensor([1.0, 0.0, 0.0, 2.0]))
-    tensor(4.)
-    """
-
-    separable = True
-
-    def __init__(self, kinetic_matrix: Tensor, potential_matrix: Tensor) -> None:
-        self.kinetic_matrix = _symmetric(kinetic_matrix, "kinetic_matrix")
-        self.potential_matrix = _symmetric(potential_matrix, "potential_matrix")
-        if self.kinetic_matrix.shape != self.potential_matrix.shape:
-            raise ValueError(
-                "Expected `kinetic_matrix` and `potential_matrix` to have one shape; got "
-                f"{tuple(self.kinetic_matrix.shape)} and {tuple(self.potential_matrix.shape)}."
-            )
-        self.dim = len(self.kinetic_matrix)
-
-    def __call__(self, z: State) -> Energy:
-        """Energy of each state: ``(..., 2*dim)`` to ``(...)``."""
-        q, p = _checks.halves(_checks.state(z, "z", self.dim))
-        return (p * self.kinetic_gradient(p) + q * self.potential_gradient(q)).sum(dim=-1) / 2
-
-    def kinetic_gradient(self, p: Half) -> Half:
-        """A p."""
-        return p @ like(self.kinetic_matrix, p)
-
-    def potential_gradient(self, q: Half) -> Half:
-        """B q."""
-        return q @ like(self.potential_matrix, q)
-
-
-def _symmetric(value: Any, name: str) -> Tensor:
-    """Check a symmetric matrix; keep it symmetric to the last bit."""
-    value = _checks.all_finite(_checks.float_tensor(value, name), name)
-    if value.ndim != 2 or value.shape[0] != value.shape[1]:
-        raise ValueError(f"Expected `{name}` to have shape (dim, dim); got {tuple(value.shape)}.")
-    value = value.detach()
-    if not torch.allclose(value, value.mT):
-        raise ValueError(f"Expected `{name}` to be symmetric; it is not.")
-    return (value + value.mT) / 2
-
-
-def _stretches(q: Tensor) -> Tensor:
-    """q_{i+1} - q_i for i = 0 ... N, with both ends at the ground."""
-    return torch.diff(torch.nn.functional.pad(q, (1, 1)), dim=-1)

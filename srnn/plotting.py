@@ -1,0 +1,258 @@
+"""Figures.  Each function takes results and an ``ax``, draws, and returns the ``ax``.
+
+The colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; line styles change
+with them, so that a figure also reads in grey.  Backgrounds are opaque, so that axes stay legible on
+a dark page.
+"""
+
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from cycler import cycler
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import PerState
+from srnn.data import Trajectories
+from srnn.training import History
+
+__all__ = [
+    "COLOURS",
+    "coordinate",
+    "energy_contours",
+    "energy_over_time",
+    "error_over_time",
+    "loss_curves",
+    "phase_portrait",
+    "style",
+]
+
+COLOURS = {
+    "black": "#000000",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+}
+"""The palette by name."""
+
+
+def style() -> None:
+    """Set Matplotlib up as the book's figures are; called by its setup cells.
+
+    Examples
+    --------
+    >>> import matplotlib as mpl, srnn
+    >>> with mpl.rc_context():
+    ...     srnn.plotting.style()
+    ...     mpl.rcParams["axes.spines.top"]
+    False
+    """
+    names = ("blue", "vermilion", "green", "purple", "orange", "sky", "black")
+    lines = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+    mpl.rcParams.update(
+        {
+            "axes.prop_cycle": cycler(color=[COLOURS[n] for n in names]) + cycler(linestyle=lines),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.facecolor": "white",
+            "figure.facecolor": "white",
+            "figure.dpi": 100,
+            "figure.figsize": (7.0, 3.2),
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "legend.frameon": False,
+            "lines.linewidth": 1.6,
+            "savefig.facecolor": "white",
+            "savefig.transparent": False,
+        }
+    )
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.gca() if ax is None else ax
+
+
+def _array(values: Tensor) -> Any:
+    return values.detach().cpu().numpy()
+
+
+def phase_portrait(
+    trajectories: Trajectories,
+    ax: Axes | None = None,
+    *,
+    coordinate: int = 0,
+    index: int = 0,
+    **line: Any,
+) -> Axes:
+    """Draw one trajectory's path in the plane of one position and its momentum.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+    ax : matplotlib Axes, optional
+    coordinate : int
+        Which position, from 0.
+    index : int
+        Which trajectory, from 0.
+    **line
+        Passed on to ``ax.plot``.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> data = srnn.systems.MassSpring().simulate(trajectories=1, steps=60, dt=0.1)
+    >>> srnn.plotting.phase_portrait(data).get_xlabel()
+    'position $q$'
+    """
+    ax = _axes(ax)
+    q, p = (_array(half[:, index, coordinate]) for half in (trajectories.q, trajectories.p))
+    ax.plot(q, p, **line)
+    ax.set(xlabel="position $q$", ylabel="momentum $p$")
+    return ax
+
+
+def coordinate(
+    trajectories: Trajectories,
+    ax: Axes | None = None,
+    *,
+    coordinate: int = 0,
+    index: int = 0,
+    **line: Any,
+) -> Axes:
+    """Draw one position against time, as Figures 1 (right), 3 and 5 to 19 of the paper.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+    ax : matplotlib Axes, optional
+    coordinate : int
+        Which position, from 0.
+    index : int
+        Which trajectory, from 0.
+    **line
+        Passed on to ``ax.plot``.
+    """
+    ax = _axes(ax)
+    times = _array(trajectories.times)
+    ax.plot(times, _array(trajectories.q[:, index, coordinate]), **line)
+    ax.set(xlabel="time $t$", ylabel=f"position $q_{{{coordinate + 1}}}$")
+    return ax
+
+
+def error_over_time(
+    errors: PerState, dt: float, ax: Axes | None = None, *, band: bool = False, **line: Any
+) -> Axes:
+    """Draw the mean error against time, as Figures 1 (left) and 2 of the paper.
+
+    Parameters
+    ----------
+    errors : Tensor, shape (time, batch)
+        As :func:`srnn.metrics.position_error` gives them.
+    dt : float
+    ax : matplotlib Axes, optional
+    band : bool
+        Shade the range between the 10th and the 90th percentile of the trajectories.
+    **line
+        Passed on to ``ax.plot``.
+    """
+    ax = _axes(ax)
+    values = _array(errors)
+    times = dt * np.arange(len(values))
+    (drawn,) = ax.plot(times, values.mean(axis=1), **line)
+    if band:
+        low, high = np.quantile(values, (0.1, 0.9), axis=1)
+        ax.fill_between(times, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
+    ax.set(xlabel="time $t$", ylabel=r"error $\|\hat q - q\|_2$")
+    return ax
+
+
+def energy_over_time(
+    trajectories: Trajectories,
+    hamiltonian: Any,
+    ax: Axes | None = None,
+    *,
+    index: int = 0,
+    **line: Any,
+) -> Axes:
+    """Draw the change of energy since t = 0 along one trajectory.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+    hamiltonian : Hamiltonian
+    ax : matplotlib Axes, optional
+    index : int
+        Which trajectory, from 0.
+    **line
+        Passed on to ``ax.plot``.
+    """
+    ax = _axes(ax)
+    energy = _array(hamiltonian(trajectories.values[:, index]))
+    ax.plot(_array(trajectories.times), energy - energy[0], **line)
+    ax.set(xlabel="time $t$", ylabel="$H(t) - H(0)$")
+    return ax
+
+
+def energy_contours(
+    hamiltonian: Any,
+    ax: Axes | None = None,
+    *,
+    q: tuple[float, float] = (-3.0, 3.0),
+    p: tuple[float, float] = (-3.0, 3.0),
+    levels: int = 12,
+) -> Axes:
+    """Draw level sets of a Hamiltonian of one position.
+
+    Parameters
+    ----------
+    hamiltonian : Hamiltonian with ``dim`` 1
+    ax : matplotlib Axes, optional
+    q, p : (float, float)
+        Ranges of the axes.
+    levels : int
+
+    Raises
+    ------
+    ValueError
+        If the Hamiltonian has more than one position.
+    """
+    if hamiltonian.dim != 1:
+        raise ValueError(f"Expected a Hamiltonian with dim=1; got {hamiltonian.dim}.")
+    levels = _checks.positive_int(levels, "levels")
+    ax = _axes(ax)
+    grid = torch.meshgrid(
+        torch.linspace(*q, 121, dtype=torch.float64),
+        torch.linspace(*p, 121, dtype=torch.float64),
+        indexing="ij",
+    )
+    energy = hamiltonian(torch.stack(grid, dim=-1))
+    ax.contour(*(_array(g) for g in grid), _array(energy), levels, colors="0.6", linewidths=0.7)
+    ax.set(xlabel="position $q$", ylabel="momentum $p$")
+    return ax
+
+
+def loss_curves(history: History, ax: Axes | None = None) -> Axes:
+    """Draw training and held-out loss against the epoch, with the epoch that was kept.
+
+    Parameters
+    ----------
+    history : History
+    ax : matplotlib Axes, optional
+    """
+    ax = _axes(ax)
+    epochs = np.arange(1, history.epochs + 1)
+    ax.semilogy(epochs, history.train_loss, label="training")
+    if history.validation_loss:
+        ax.semilogy(epochs, history.validation_loss, label="held out")
+        if history.best_epoch:
+            ax.axvline(history.best_epoch, color="0.6", linestyle=":", label="kept")
+    ax.set(xlabel="epoch", ylabel="mean squared residual")
+    ax.legend()
+    return ax

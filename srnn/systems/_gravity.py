@@ -1,0 +1,77 @@
+"""Newtonian gravity between bodies in the plane, shared by the two- and the three-body system."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import Energy, Half
+from srnn.systems._base import SeparableSystem
+from srnn.systems._shared import like, parameters
+from srnn.systems._truth import AdaptiveTruth
+
+__all__ = ["PlanarGravity", "rotate"]
+
+
+class PlanarGravity(AdaptiveTruth, SeparableSystem):
+    r"""Bodies in the plane that attract each other.
+
+    .. math::
+        H(q, p) = \sum_i \frac{|p_i|^2}{2 m_i} - \sum_{i<j} \frac{G m_i m_j}{|q_i - q_j|}.
+
+    On the last axis the bodies follow each other, x before y: (q1x, q1y, q2x, q2y, ...).
+
+    Parameters
+    ----------
+    masses : sequence of float
+        The masses m.
+    gravity : float
+        G.
+    bodies : int
+        How many masses there must be.
+    """
+
+    def __init__(self, masses: Sequence[float] | Tensor, gravity: float, bodies: int) -> None:
+        self.masses = parameters(masses, "masses", length=bodies)
+        self.gravity = _checks.positive(gravity, "gravity")
+        self.bodies = bodies
+        self.dim = 2 * bodies
+        first, second = torch.triu_indices(bodies, bodies, offset=1)
+        self._pull = self.gravity * self.masses[first] * self.masses[second]
+        # (pairs, bodies): +1 for the first body of a pair, -1 for the second.  It takes differences
+        # of positions, exactly, and its transpose adds up what a body feels.
+        unit = torch.eye(bodies, dtype=torch.float64)
+        self._pairs = unit[first] - unit[second]
+        self._mass_of = self.masses.repeat_interleave(2)
+
+    def _distances(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """q_i - q_j of every pair, (..., pairs, 2), and the squared distance, (..., pairs)."""
+        apart = like(self._pairs, q) @ q.unflatten(-1, (self.bodies, 2))
+        return apart, (apart * apart).sum(dim=-1)
+
+    def kinetic(self, p: Half) -> Energy:
+        """Sum of |p_i|^2 / (2 m_i)."""
+        return (p * p / like(2 * self._mass_of, p)).sum(dim=-1)
+
+    def potential(self, q: Half) -> Energy:
+        """Minus the sum of G m_i m_j / |q_i - q_j|."""
+        return -(like(self._pull, q) * self._distances(q)[1].rsqrt()).sum(dim=-1)
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """Velocities p_i / m_i."""
+        return p / like(self._mass_of, p)
+
+    def potential_gradient(self, q: Half) -> Half:
+        """Sum over the others of G m_i m_j (q_i - q_j) / |q_i - q_j|^3."""
+        apart, squared = self._distances(q)
+        weight = like(self._pull, q) * squared**-1.5
+        return (like(self._pairs, q).mT @ (weight[..., None] * apart)).flatten(-2)
+
+
+def rotate(vectors: Tensor, angle: Tensor | float) -> Tensor:
+    """Turn vectors ``(..., 2)`` counter-clockwise by an angle, or by one angle each."""
+    angle = torch.as_tensor(angle, dtype=vectors.dtype, device=vectors.device)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    x, y = vectors[..., 0], vectors[..., 1]
+    return torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)

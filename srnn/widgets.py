@@ -1,0 +1,128 @@
+"""Interactive figures: a slider that needs no kernel, and a live one for Jupyter."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from IPython.display import HTML
+from matplotlib.figure import Figure
+
+__all__ = ["live", "slider"]
+
+# A page may hold several sliders: each finds its own frames from its own element.
+_TEMPLATE = """<figure class="srnn-slider" style="margin:0">
+<label>{name}: <input type="range" min="0" max="{last}" value="{start}" step="1"
+ aria-label="{name}" aria-valuetext="{label}" oninput="
+const box = this.closest('.srnn-slider');
+const frames = box.querySelectorAll('img');
+frames.forEach((frame, k) => frame.hidden = (k != this.value));
+const label = frames[this.value].dataset.label;
+box.querySelector('output').value = label;
+this.setAttribute('aria-valuetext', label);"> <output>{label}</output></label>
+{images}
+</figure>"""
+
+
+def slider(
+    draw: Callable[[Any], Figure],
+    values: Sequence[Any],
+    *,
+    name: str,
+    alt: Callable[[Any], str],
+    start: int = 0,
+    label: Callable[[Any], str] = str,
+    dpi: int = 80,
+) -> HTML:
+    """Precompute one picture for each value, and show them under a range input.
+
+    Works wherever HTML does, without a kernel and without a network, by mouse and by keyboard.
+
+    Parameters
+    ----------
+    draw : callable
+        Makes a Matplotlib figure for a value; the figure is closed afterwards.
+    values : sequence
+    name : str
+        What the slider sets.
+    alt : callable
+        The alternative text of the picture for a value.
+    start : int
+        Which value is shown first.
+    label : callable
+        How a value is written beside the slider.
+    dpi : int
+
+    Returns
+    -------
+    IPython.display.HTML
+
+    Raises
+    ------
+    ValueError
+        If there are no values, or `start` is not the index of one.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, srnn
+    >>> def draw(n):
+    ...     figure, ax = plt.subplots(figsize=(2, 1))
+    ...     ax.plot(range(n))
+    ...     return figure
+    >>> srnn.widgets.slider(draw, [2, 3], name="points", alt="{} points".format).data.count("<img")
+    2
+    """
+    if not values:
+        raise ValueError("Expected at least one value for the slider; got none.")
+    if not 0 <= start < len(values):
+        raise ValueError(f"Expected `start` between 0 and {len(values) - 1}; got {start}.")
+    images = []
+    for index, value in enumerate(values):
+        figure = draw(value)
+        with io.BytesIO() as buffer:
+            figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+            encoded = base64.b64encode(buffer.getvalue()).decode()
+        plt.close(figure)
+        hidden = "" if index == start else " hidden"
+        images.append(
+            f'<img src="data:image/png;base64,{encoded}" alt="{html.escape(alt(value))}" '
+            f'data-label="{html.escape(label(value))}"{hidden}>'
+        )
+    return HTML(
+        _TEMPLATE.format(
+            name=html.escape(name),
+            last=len(values) - 1,
+            start=start,
+            label=html.escape(label(values[start])),
+            images="\n".join(images),
+        )
+    )
+
+
+def live(draw: Callable[..., Figure], **controls: Any) -> Any:
+    """Redraw a figure as its controls move; needs a running kernel.
+
+    Parameters
+    ----------
+    draw : callable
+        Makes a Matplotlib figure of the controls' values.
+    **controls
+        What ``ipywidgets.interactive`` takes: a range ``(low, high, step)``, a list of choices or a
+        widget for each argument of `draw`.
+
+    Returns
+    -------
+    ipywidgets.interactive
+        Display it in a notebook.
+    """
+    import ipywidgets
+    from IPython.display import display
+
+    def show(**values: Any) -> None:
+        figure = draw(**values)
+        display(figure)  # type: ignore[no-untyped-call]
+        plt.close(figure)
+
+    return ipywidgets.interactive(show, **controls)
