@@ -16,7 +16,7 @@ ROWS = [
     {"metrics", "integrators"},
     {"rollout"},
     {"systems"},
-    {"training", "checkpoint", "warm_start", "scaling"},
+    {"training", "recipes", "checkpoint", "warm_start", "scaling"},
     {"models"},
     {"plotting", "widgets"},
 ]

@@ -49,10 +49,10 @@ def build(source: Path, output: Path) -> Path:
     made = source / "_build"
     command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(source)]
     command += ["--path-output", str(source), "-n", "-W", "--keep-going", "--quiet"]
-    subprocess.run(command, check=False).check_returncode()
+    subprocess.run(command, check=True)
+    if not (made / "html" / "index.html").is_file():
+        raise SystemExit(f"Expected the build to write {page.relative_to(output)}; it did not.")
     shutil.move(made / "html", page.parent)
-    if not page.is_file() or not page.stat().st_size:
-        raise SystemExit(f"Expected the build to write {page}; it did not.")
     return page
 
 

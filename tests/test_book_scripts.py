@@ -1,0 +1,176 @@
+"""The scripts that execute and render the chapters."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import execute_book
+import nbformat
+import pytest
+import render_book
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+
+def write(folder: Path, name: str, *sources: str) -> Path:
+    path = folder / f"{name}.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in sources]), path)
+    return path
+
+
+def outputs(path: Path) -> list[str]:
+    cells = nbformat.read(path, as_version=4).cells
+    return ["".join(output.get("text", "") for output in cell.outputs) for cell in cells]
+
+
+# Executing
+
+
+def test_a_chapter_is_executed_in_place_twice_to_the_same_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, "01-one", "x = 2", "print(x + 1)\nprint(x)")
+    assert execute_book.main([str(tmp_path)]) == 0
+    first = path.read_bytes()
+    assert outputs(path) == ["", "3\n2\n"]
+    assert b"iopub" not in first
+    assert capsys.readouterr().out.startswith("01-one: ")
+    assert execute_book.main([str(tmp_path)]) == 0
+    assert path.read_bytes() == first
+    assert [p.name for p in tmp_path.iterdir()] == ["01-one.ipynb"]
+
+
+def test_a_failing_chapter_is_reported_and_left_and_the_others_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = write(tmp_path, "01-broken", "1 / 0")
+    before = broken.read_bytes()
+    sound = write(tmp_path, "02-sound", "print('sound')")
+    assert execute_book.main([str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "01-broken: FAILED" in said.err
+    assert "ZeroDivisionError" in said.err
+    assert "02-sound: " in said.out
+    assert broken.read_bytes() == before
+    assert outputs(sound) == ["sound\n"]
+
+
+def test_a_cell_that_takes_too_long_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "01-slow", "import time; time.sleep(30)")
+    assert execute_book.main([str(tmp_path), "--timeout", "1"]) == 1
+    assert "01-slow: FAILED" in capsys.readouterr().err
+
+
+def test_only_the_named_chapters_are_executed(tmp_path: Path) -> None:
+    one, two = (write(tmp_path, name, "print('ran')") for name in ("01-one", "02-two"))
+    assert execute_book.main([str(tmp_path), "--only", "02-two"]) == 0
+    assert (outputs(one), outputs(two)) == ([""], ["ran\n"])
+
+
+def test_a_chapter_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    write(tmp_path, "01-one", "1")
+    with pytest.raises(SystemExit, match=r"Expected 03-no in .*; the chapters there: 01-one"):
+        execute_book.main([str(tmp_path), "--only", "03-no"])
+
+
+def test_a_folder_without_chapters_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="Expected at least one chapter"):
+        execute_book.main([str(tmp_path)])
+
+
+def test_what_is_random_is_dropped_or_renamed() -> None:
+    model = "0123456789abcdef0123456789abcdef"
+    cell = new_code_cell("slider", metadata={"execution": {"iopub.status.busy": "now"}})
+    cell.outputs = [
+        new_output("display_data", {execute_book.WIDGET_STATE: {"model_id": model}}),
+    ]
+    state = {execute_book.WIDGET_STATE: {"state": {model: {"model_name": "IntSliderModel"}}}}
+    notebook = new_notebook(
+        cells=[new_markdown_cell("text"), cell],
+        metadata={"widgets": state, "language_info": {"name": "python", "version": "3.11.7"}},
+    )
+    text = json.dumps(execute_book.normalise(notebook))
+    assert model not in text
+    assert text.count(f"{0:032x}") == 2
+    assert "iopub" not in text
+    assert "3.11.7" not in text
+
+
+def test_a_kernel_does_not_see_the_settings_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    environment = execute_book.quiet_ipython(tmp_path)
+    assert environment["IPYTHONDIR"] == str(tmp_path)
+    assert "MPLBACKEND" not in environment
+    assert list(tmp_path.rglob("ipython_kernel_config.py"))
+
+
+# Rendering
+
+
+@pytest.fixture
+def small_book(tmp_path: Path) -> Path:
+    """Make a book of one page and one chapter with the settings of the real one."""
+    root = tmp_path / "root"
+    (root / "book").mkdir(parents=True)
+    (root / "_config.yml").write_text('title: Small\nexecute: {execute_notebooks: "off"}\n')
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/intro\nchapters:\n  - file: book/01-one\n"
+    )
+    (root / "book" / "intro.md").write_text("# Small\n\nText.\n")
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell("# One\n"), new_code_cell("print('fre' + 'sh')")]),
+        root / "book" / "01-one.ipynb",
+    )
+    return root
+
+
+@pytest.mark.slow
+def test_a_fresh_book_is_executed_in_a_copy_and_rendered(
+    small_book: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in small_book.rglob("*") if p.is_file()}
+    output = tmp_path / "out"
+    assert render_book.main(["--output", str(output), "--fresh"], root=small_book) == 0
+    page = output / "html" / "index.html"
+    assert page.stat().st_size > 0
+    assert str(page) in capfd.readouterr().out
+    assert "fresh" in (output / "html" / "book" / "01-one.html").read_text()
+    assert {p: p.read_bytes() for p in small_book.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.slow
+def test_a_warning_of_the_build_is_an_error(
+    small_book: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (small_book / "book" / "intro.md").write_text("# Small\n\n[nowhere](nowhere.md)\n")
+    assert render_book.main(["--output", str(tmp_path / "out")], root=small_book) == 1
+    assert "nowhere" in capfd.readouterr().err
+
+
+def test_a_failing_chapter_stops_before_the_rendering(
+    small_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_book, "execute_folder", lambda folder: ["01-one"])
+    output = tmp_path / "out"
+    assert render_book.main(["--output", str(output), "--fresh"], root=small_book) == 1
+    assert not (output / "html").exists()
+
+
+def test_version_2_of_jupyter_book_is_refused(
+    small_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_book, "version", lambda name: "2.1.7")
+    with pytest.raises(SystemExit, match=r"Expected jupyter-book>=1.0.4,<2; got 2.1.7"):
+        render_book.main(["--output", str(tmp_path / "out")], root=small_book)
+
+
+def test_a_build_that_leaves_no_page_is_an_error(
+    small_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = subprocess.CompletedProcess([], returncode=0)
+    monkeypatch.setattr(render_book.subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(SystemExit, match=r"Expected the build to write .*index\.html"):
+        render_book.main(["--output", str(tmp_path / "out")], root=small_book)

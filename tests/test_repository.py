@@ -1,0 +1,332 @@
+"""The files around the library say the same things and hold what they promise."""
+
+import ast
+import importlib
+import re
+import runpy
+import subprocess
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import srnn
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def read_yaml(name: str) -> Any:
+    return yaml.safe_load(read(name))
+
+
+def tracked() -> list[Path]:
+    """Return the files under version control, or all that could be outside of a clone."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("this is not a clone")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def pins() -> dict[str, str]:
+    """Return the tested version of each package that constraints.txt pins."""
+    lines = [line for line in read("constraints.txt").splitlines() if not line.startswith("#")]
+    return dict(line.split("==") for line in lines)
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "book srnn tests _config.yml _toc.yml environment.yml README.md pyproject.toml",
+        "constraints.txt Makefile CHANGELOG.md CITATION.cff CONTRIBUTING.md LICENSE LICENSE-prose",
+        ".github/workflows/ci.yml .github/workflows/pages.yml .github/workflows/weekly.yml",
+        ".github/workflows/release.yml .ci/run .ci/lowest.py srnn/py.typed",
+    ],
+)
+def test_what_belongs_at_the_top_is_there(name: str) -> None:
+    assert [part for part in name.split() if not (ROOT / part).exists()] == []
+
+
+# Versions and dependencies
+
+
+def test_the_version_is_one() -> None:
+    assert read_yaml("CITATION.cff")["version"] == srnn.__version__
+    assert f"## [{srnn.__version__}]" in read("CHANGELOG.md") or "[Unreleased]" in read(
+        "CHANGELOG.md"
+    )
+    try:
+        installed = version("srnn")
+    except PackageNotFoundError:
+        return  # the tests also run in a checkout that is not installed
+    assert installed == srnn.__version__
+
+
+def test_runtime_dependencies_are_the_promised_ones_with_lower_bounds_only() -> None:
+    assert [requirement.name for requirement in RUNTIME] == [
+        *("torch", "numpy", "scipy", "matplotlib", "ipywidgets"),
+        *("tqdm", "safetensors", "joblib", "jaxtyping"),
+    ]
+    for requirement in RUNTIME:
+        assert [bound.operator for bound in requirement.specifier] == [">="]
+
+
+def test_each_extra_is_complete() -> None:
+    extras = {
+        name: {normal(Requirement(text).name) for text in texts} for name, texts in EXTRAS.items()
+    }
+    assert set(extras) == {"book", "test", "dev"}
+    assert "srnn[book]" in EXTRAS["test"]
+    assert "srnn[test]" in EXTRAS["dev"]
+    assert extras["book"] >= {"jupyter-book", "nbclient", "ipykernel", "sphinx-exercise"}
+    assert extras["test"] >= {"pytest", "pytest-cov", "hypothesis", "beartype", "nbval"}
+    assert extras["test"] >= {"selenium", "beautifulsoup4"}
+    assert extras["dev"] >= {"ruff", "mypy", "build", "twine"}
+
+
+def test_every_extension_of_the_book_comes_with_the_book_extra() -> None:
+    comes_from = {"sphinx_exercise": "sphinx-exercise", "sphinx_proof": "sphinx-proof"}
+    comes_from["sphinxext.opengraph"] = "sphinxext-opengraph"
+    names = {Requirement(text).name for text in EXTRAS["book"]}
+    for extension in read_yaml("_config.yml")["sphinx"]["extra_extensions"]:
+        assert extension.startswith("sphinx.ext.") or comes_from[extension] in names
+
+
+def test_every_pin_is_exact_and_within_the_bounds() -> None:
+    tested = {normal(name): pin for name, pin in pins().items()}
+    assert tested["torch"] == "2.13.0"
+    assert "srnn" not in tested
+    assert not any("+" in pin for pin in tested.values())
+    for texts in ([str(requirement) for requirement in RUNTIME], *EXTRAS.values()):
+        for requirement in map(Requirement, texts):
+            if requirement.name != "srnn":
+                assert requirement.specifier.contains(tested[normal(requirement.name)])
+
+
+def test_jupyter_book_is_version_1_wherever_it_is_asked_for() -> None:
+    asked = re.compile(r"jupyter[-_]book\s*(\[[^]]*\])?\s*((?:[<>=!~]=?[^\s\"'`;]+)+)")
+    mentions = 0
+    for path in tracked():
+        if path.suffix in {".md", ".toml", ".txt", ".yml", ".ipynb", ".py", ""}:
+            for match in asked.finditer(path.read_text(encoding="utf-8", errors="ignore")):
+                mentions += 1
+                specifier = match[2].rstrip(".,)")
+                assert "<2" in specifier or specifier.startswith("==1."), f"{path.name}: {match[0]}"
+    assert mentions >= 4
+
+
+def test_nothing_installs_jupyter_book_without_a_bound() -> None:
+    for path in tracked():
+        if path.suffix in {".md", ".yml", ".ipynb", ""} and path.name != "Makefile":
+            for line in path.read_text(encoding="utf-8", errors="ignore").splitlines():
+                if re.search(r"pip install .*jupyter-book", line):
+                    assert "<2" in line, f"{path.name}: {line}"
+
+
+def test_the_lowest_versions_are_derived_from_the_bounds() -> None:
+    lowest = runpy.run_path(str(ROOT / ".ci" / "lowest.py"))["lowest"]()
+    assert len(lowest) == len(RUNTIME)
+    for pin, requirement in zip(lowest, RUNTIME, strict=True):
+        name, number = pin.split("==")
+        assert name == requirement.name
+        assert requirement.specifier.contains(number)
+        assert Version(number) <= Version(pins()[name])
+
+
+def test_environment_yml_agrees_with_the_rest() -> None:
+    environment = read_yaml("environment.yml")
+    assert environment["name"] == PROJECT["name"]
+    assert environment["channels"] == ["conda-forge"]
+    assert environment["dependencies"][:2] == ["python=3.11", "pip"]
+    lines = environment["dependencies"][2]["pip"]
+    assert lines[-1] == "-e .[book]"
+    assert f"torch=={pins()['torch']}" in lines
+    assert any(line.endswith("download.pytorch.org/whl/cpu") for line in lines)
+    assert "3.11" in PROJECT["requires-python"]
+    assert not (ROOT / "binder").exists(), "Binder would then not read environment.yml"
+
+
+# Commands and workflows
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE))
+    assert targets >= {"book", "test", "refresh", "lint", "clean", "wheel"}
+    for name in ("README.md", "CONTRIBUTING.md", ".ci/run", *map(str, WORKFLOWS)):
+        text = read(name)
+        named = set(re.findall(r"(?:`|run: |^)make ([a-z]+)", text, flags=re.MULTILINE))
+        assert named <= targets, name
+
+
+def test_the_ci_script_only_calls_the_two_commands() -> None:
+    script = read(".ci/run")
+    assert script.startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in script
+    assert re.findall(r"^make .*", script, flags=re.MULTILINE) == ["make book", "make test"]
+    assert "SRNN_NO_SKIP=1" in script
+    subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_is_whole(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # YAML 1.1 reads the key `on` as true.
+    assert workflow[True]
+    assert workflow["permissions"]
+    assert workflow["jobs"]
+    for job in workflow["jobs"].values():
+        assert job["timeout-minutes"] <= 60
+        for step in job["steps"]:
+            assert ("uses" in step) != ("run" in step)
+            if "uses" in step:
+                assert re.fullmatch(r"[a-z-]+/[a-z-]+@v\d+", step["uses"])
+            else:
+                for script in re.findall(r"(?:bash|python) (\.?[\w/.]+/[\w.]+)", step["run"]):
+                    assert (ROOT / script).exists() or script.startswith(".venv"), script
+
+
+def test_the_checks_run_on_push_and_pull_request_with_two_pythons() -> None:
+    workflow = read_yaml(".github/workflows/ci.yml")
+    assert set(workflow[True]) == {"push", "pull_request"}
+    check = workflow["jobs"]["check"]
+    assert check["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert any(step.get("run") == "bash .ci/run" for step in check["steps"])
+
+
+def test_no_machine_path_or_unfinished_text_is_tracked() -> None:
+    here = re.compile(r"/(?:home|Users|root|work|tmp)/[A-Za-z]")
+    for path in tracked():
+        if path.suffix in {".md", ".toml", ".txt", ".yml", ".ipynb", ".py", ".cff", ".bib", ".cfg"}:
+            found = here.search(path.read_text(encoding="utf-8"))
+            assert found is None or path == Path(__file__), f"{path}: {found}"
+
+
+def test_no_tracked_file_is_large() -> None:
+    sizes = {path: path.stat().st_size for path in tracked() if "_vendor" not in path.parts}
+    assert [path for path, size in sizes.items() if size > 1_000_000] == []
+
+
+# Words
+
+
+def test_the_citation_names_the_paper_and_the_developers() -> None:
+    citation = read_yaml("CITATION.cff")
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["authors"] == [{"name": "The srnn developers"}]
+    (paper,) = citation["references"]
+    assert paper["title"] == "Symplectic Recurrent Neural Networks"
+    assert [author["family-names"] for author in paper["authors"]] == [
+        *("Chen", "Zhang", "Arjovsky", "Bottou"),
+    ]
+    assert paper["year"] == 2020
+
+
+def test_the_licences_are_named() -> None:
+    assert "MIT License" in read("LICENSE")
+    assert "The srnn developers" in read("LICENSE")
+    assert "CC BY 4.0" in read("LICENSE-prose")
+    assert "Apache License" in read("book/_vendor/mathjax/LICENSE")
+    assert PROJECT["authors"] == [{"name": "The srnn developers"}]
+
+
+def test_buttons_are_off_while_the_address_is_a_placeholder() -> None:
+    config = read_yaml("_config.yml")
+    known = "ORG/REPO" not in config["repository"]["url"]
+    assert config["repository"]["branch"] == "main"
+    for button in ("use_repository_button", "use_issues_button", "use_edit_page_button"):
+        assert config["html"][button] is known
+    for button in ("binderhub_url", "colab_url"):
+        assert bool(config["launch_buttons"][button]) is known
+    assert known or "placeholder" in read("README.md")
+
+
+def test_the_book_is_not_executed_by_jupyter_book() -> None:
+    # Unquoted, YAML would read it as false.
+    assert read_yaml("_config.yml")["execute"]["execute_notebooks"] == "off"
+    assert read_yaml("_config.yml")["sphinx"]["recursive_update"] is True
+
+
+def test_the_table_of_contents_names_files_that_exist_and_all_chapters() -> None:
+    toc = read_yaml("_toc.yml")
+    assert toc["format"] == "jb-book"
+    files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    for name in files:
+        assert any((ROOT / f"{name}{suffix}").exists() for suffix in (".ipynb", ".md")), name
+    chapters = {f"book/{path.stem}" for path in (ROOT / "book").glob("*.ipynb")}
+    assert chapters <= set(files)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_relative_links_lead_to_files(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", read(name)):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+
+
+# The quickstart
+
+
+def quickstart(name: str) -> str:
+    """Return the code block of a page that trains a model."""
+    (code,) = [c for c in re.findall(r"```python\n(.*?)```", read(name), re.DOTALL) if "fit" in c]
+    return code
+
+
+def test_the_quickstart_is_the_same_everywhere() -> None:
+    assert quickstart("README.md") == quickstart("book/intro.md")
+
+
+def test_the_quickstart_has_ten_lines_and_names_that_exist() -> None:
+    code = quickstart("README.md")
+    assert len(code.strip().splitlines()) == 10
+    names = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            if re.fullmatch(r"srnn(\.\w+)+", text):
+                names.add(text)
+    assert len(names) >= 4
+    for name in names:
+        value: Any = importlib.import_module("srnn")
+        for part in name.split(".")[1:]:
+            value = getattr(value, part)
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_when_it_is_made_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = quickstart("README.md")
+    for long, short in (
+        ("masses=20", "masses=3"),
+        ("dim=20", "dim=3"),
+        ("hidden=256", "hidden=16"),
+        ("trajectories=1000", "trajectories=40"),
+        ("steps=199", "steps=19"),
+        ("iso=False)  ", "iso=False, epochs=2)  "),
+    ):
+        assert long in code
+        code = code.replace(long, short)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "tensor(" in capsys.readouterr().out
+    assert (tmp_path / "chain.srnn").exists()
