@@ -35,7 +35,7 @@ def positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
     """Return `value` as an int of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"Expected `{name}` to be an integer; got {value!r}.")
-    if value < minimum:
+    if int(value) < minimum:
         raise ValueError(f"Expected `{name}` to be at least {minimum}; got {value!r}.")
     return int(value)
 
@@ -53,9 +53,10 @@ def positive(value: Any, name: str) -> float:
     """Return `value` as a positive finite float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"Expected `{name}` to be a positive number; got {value!r}.")
-    if not (math.isfinite(value) and value > 0):
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
         raise ValueError(f"Expected `{name}` to be a positive finite number; got {value!r}.")
-    return float(value)
+    return number
 
 
 def non_negative(value: Any, name: str) -> float:
@@ -116,13 +117,13 @@ def float_tensor(value: Any, name: str) -> Tensor:
 
 def state(value: Any, name: str, dim: int) -> Tensor:
     """Return `value` if it is a tensor of states whose last axis has length 2*dim."""
-    value = float_tensor(value, name)
-    if value.ndim == 0 or value.shape[-1] != 2 * dim:
+    tensor = float_tensor(value, name)
+    if tensor.ndim == 0 or tensor.shape[-1] != 2 * dim:
         raise ValueError(
             f"Expected `{name}` to have shape (batch, 2*dim) with dim={dim}; "
-            f"got {tuple(value.shape)}."
+            f"got {tuple(tensor.shape)}."
         )
-    return value
+    return tensor
 
 
 def halves(value: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from srnn import integrators
@@ -96,7 +96,8 @@ def integrator_from_config(config: Any) -> integrators.Integrator | None:
     if isinstance(config, str):
         return integrators.get(config)
     fields = {name: _as_tuple(value) for name, value in config.items() if name != "kind"}
-    return integrators.FAMILIES[config["kind"]](**fields)
+    integrator: integrators.Integrator = integrators.FAMILIES[config["kind"]](**fields)
+    return integrator
 
 
 def _as_tuple(value: Any) -> Any:

@@ -207,7 +207,7 @@ class Trajectories:
         return torch.arange(count, dtype=torch.float64, device=self.values.device) * self.dt
 
     def __len__(self) -> int:
-        """Number of trajectories."""
+        """Count the trajectories."""
         return self.trajectories
 
     def __repr__(self) -> str:
@@ -227,7 +227,7 @@ class Trajectories:
         return Trajectories.from_states(change(self.values), dt=self.dt, status=kept, **new)
 
     def first(self, states: int) -> "Trajectories":
-        """The first `states` states of every trajectory (t = 0 included)."""
+        """Keep the first `states` states of every trajectory (t = 0 included)."""
         states = _checks.positive_int(states, "states")
         if states > self.steps + 1:
             raise ValueError(
@@ -236,7 +236,7 @@ class Trajectories:
         return self._map(lambda x: x[:states])
 
     def select(self, index: Any) -> "Trajectories":
-        """The trajectories that `index` (an int, a slice, a list or a tensor) names."""
+        """Keep the trajectories that `index` (an int, a slice, a list or a tensor) names."""
         if isinstance(index, int):
             index = [index]
         return self._map(lambda x: x[:, index], lambda x: x[index])

@@ -26,7 +26,7 @@ class CheckpointError(SrnnError):
     """A file is truncated, is not one of the library's, or belongs to another model or run."""
 
 
-class TrainingDiverged(SrnnError):  # noqa: N818 - reads as what happened
+class TrainingDiverged(SrnnError):
     """The training loss stopped being a finite number.
 
     The model is left with the last good weights.

@@ -267,7 +267,8 @@ class ImplicitMidpoint:
                     "Take a smaller step."
                 )
         residual = z - flat - dt * field((flat + z) / 2)
-        return (z - torch.linalg.solve(matrix, residual)).reshape(state.shape)
+        solved: Tensor = z - torch.linalg.solve(matrix, residual)
+        return solved.reshape(state.shape)
 
     def read(self, state: State) -> State:
         """(q, p) of a state."""

@@ -1,8 +1,8 @@
 """Figures.  Each function takes results and an ``ax``, draws, and returns the ``ax``.
 
-The colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; line styles change
-with them, so that a figure also reads in grey.  Backgrounds are opaque, so that axes stay legible on
-a dark page.
+The colours are Okabe and Ito's (2008), which colour-blind readers can tell apart.  Line styles
+change with them, so that a figure also reads in grey.  Backgrounds are opaque, so that axes stay
+legible on a dark page.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from srnn import _checks, checkpoint
+from srnn import checkpoint
 from srnn.data import Trajectories
 from srnn.errors import CheckpointError, TrainingDiverged
 from srnn.fields import as_field
@@ -171,7 +171,7 @@ class _Run:
             loss = self.loss(self.training, index)
             if not math.isfinite(value := float(loss.detach())):
                 raise FloatingPointError(f"the training loss is {value}")
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
             self.optimizer.step()
@@ -191,7 +191,7 @@ class _Run:
 
     @torch.no_grad()
     def _watch(self) -> float:
-        """The loss that the scheduler and early stopping look at."""
+        """Compute the loss that the scheduler and early stopping look at."""
         if self.held_out is not None:
             return self._held_out_loss()
         count = min(self.recipe.monitor, len(self.training))

@@ -18,7 +18,7 @@ __all__ = ["least_squares", "symmetric_least_squares"]
 
 
 def symmetric_least_squares(x: Tensor, y: Tensor, ridge: float = 1e-6) -> Tensor:
-    r"""The symmetric A that minimises :math:`\sum_n |A x_n - y_n|^2 + \lambda |A|^2`.
+    r"""Find the symmetric A that minimises :math:`\sum_n |A x_n - y_n|^2 + \lambda |A|^2`.
 
     Its normal equation is :math:`G A + A G = C + C^\top` with :math:`G = X^\top X + \lambda` and
     :math:`C = X^\top Y`, which the eigenvectors of G make diagonal.
@@ -46,7 +46,8 @@ def symmetric_least_squares(x: Tensor, y: Tensor, ridge: float = 1e-6) -> Tensor
     values, vectors = torch.linalg.eigh(gram)
     cross = vectors.T @ (x.T @ y) @ vectors
     solution = (cross + cross.T) / (values[:, None] + values[None, :])
-    return vectors @ solution @ vectors.T
+    result: Tensor = vectors @ solution @ vectors.T
+    return result
 
 
 def _fit(form: QuadraticForm, x: Tensor, y: Tensor) -> None:
@@ -56,6 +57,15 @@ def _fit(form: QuadraticForm, x: Tensor, y: Tensor) -> None:
     with torch.no_grad():
         form.matrix.copy_(matrix)
         form.vector.copy_(middle_y - matrix @ middle_x)
+
+
+def _forms(net: Any) -> tuple[QuadraticForm | None, QuadraticForm | None]:
+    """Return the quadratic terms of K and of V, where there are any."""
+    if isinstance(net, HNet):
+        return net.kinetic.form, net.potential.form
+    if isinstance(net, QuadraticH):
+        return net.kinetic, net.potential
+    return None, None
 
 
 def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
@@ -75,19 +85,17 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     bool
         Whether there was a quadratic term to start.
     """
-    if isinstance(net, HNet) and net.quadratic:
-        forms = (net.kinetic.form, net.potential.form)
-        with torch.no_grad():
-            for half in (net.kinetic, net.potential):
-                half.mlp.layers[-1].weight.zero_()
-                half.mlp.layers[-1].bias.zero_()
-    elif isinstance(net, QuadraticH):
-        forms = (net.kinetic, net.potential)
-    else:
+    kinetic, potential = _forms(net)
+    if kinetic is None or potential is None:
         return False
+    if isinstance(net, HNet):
+        with torch.no_grad():
+            for mlp in (net.kinetic.mlp, net.potential.mlp):
+                for parameter in mlp.layers[-1].parameters():
+                    parameter.zero_()
     values = values.double()
     q, p = _checks.halves((values[1:] + values[:-1]).flatten(0, 1) / 2)
     velocity, force = _checks.halves((values[1:] - values[:-1]).flatten(0, 1) / dt)
-    _fit(forms[0], p, velocity)
-    _fit(forms[1], q, -force)
+    _fit(kinetic, p, velocity)
+    _fit(potential, q, -force)
     return True

@@ -122,7 +122,7 @@ def live(draw: Callable[..., Figure], **controls: Any) -> Any:
 
     def show(**values: Any) -> None:
         figure = draw(**values)
-        display(figure)  # type: ignore[no-untyped-call]
+        display(figure)
         plt.close(figure)
 
     return ipywidgets.interactive(show, **controls)

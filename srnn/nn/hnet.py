@@ -26,6 +26,7 @@ class _ScalarNet(nn.Module):
         device: Any,
     ) -> None:
         super().__init__()
+        self.form: QuadraticForm | None
         self.mlp = MLP(dim, 1, hidden, generator=generator, dtype=dtype, device=device)
         self.form = (
             None if curvature is None else QuadraticForm(dim, curvature, dtype=dtype, device=device)
@@ -68,6 +69,8 @@ class HNet(nn.Module):
     """
 
     separable = True
+    kinetic: _ScalarNet
+    potential: _ScalarNet
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """A multi-layer perceptron that also gives its own input gradient in closed form."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ def linear(
     dtype: torch.dtype | None = None,
     device: Any = None,
 ) -> nn.Linear:
-    r"""A linear layer, weights and biases uniform on :math:`\pm 1/\sqrt{\text{inputs}}`.
+    r"""Make a linear layer, weights and biases uniform on :math:`\pm 1/\sqrt{\text{inputs}}`.
 
     This is PyTorch's own default range, drawn from `generator` instead of the global one.
 
@@ -82,15 +83,18 @@ class MLP(nn.Module):
             _checks.positive_int(outputs, "outputs"),
         )
         self.layers = nn.ModuleList(
-            linear(a, b, generator, dtype=dtype, device=device)
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            linear(a, b, generator, dtype=dtype, device=device) for a, b in pairwise(sizes)
         )
+
+    def _linears(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
         """Map ``(..., inputs)`` to ``(..., outputs)``."""
-        for layer in self.layers[:-1]:
+        *inner, last = self._linears()
+        for layer in inner:
             x = torch.tanh(layer(x))
-        y: Tensor = self.layers[-1](x)
+        y: Tensor = last(x)
         return y
 
     def input_gradient(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch inputs"]:
@@ -104,16 +108,17 @@ class MLP(nn.Module):
         ValueError
             If the network has more than one output.
         """
-        if self.layers[-1].out_features != 1:
+        *inner, last = self._linears()
+        if last.out_features != 1:
             raise ValueError(
                 "Expected a network with one output to take the gradient of; "
-                f"got {self.layers[-1].out_features} outputs."
+                f"got {last.out_features} outputs."
             )
         slopes = []
-        for layer in self.layers[:-1]:
+        for layer in inner:
             x = torch.tanh(layer(x))
             slopes.append(1 - x * x)
-        gradient: Tensor = self.layers[-1].weight[0]
-        for layer, slope in zip(reversed(self.layers[:-1]), reversed(slopes), strict=True):
+        gradient: Tensor = last.weight[0]
+        for layer, slope in zip(reversed(inner), reversed(slopes), strict=True):
             gradient = (gradient * slope) @ layer.weight
         return gradient

@@ -53,12 +53,14 @@ class QuadraticForm(nn.Module):
         return (x * (x @ self.symmetric / 2 + self.vector)).sum(dim=-1)
 
     def gradient(self, x: Half) -> Half:
-        """A x + b, shape ``(..., dim)``."""
+        """Return A x + b, shape ``(..., dim)``."""
         return x @ self.symmetric + self.vector
 
 
 class QuadraticH(nn.Module):
-    r"""A separable quadratic Hamiltonian :math:`H = p^\top B p/2 + c^\top p + q^\top A q/2 + b^\top q`.
+    r"""A separable quadratic Hamiltonian.
+
+    .. math:: H(q, p) = p^\top B p/2 + c^\top p + q^\top A q/2 + b^\top q
 
     The baseline that a linear system calls for.
 
@@ -76,6 +78,8 @@ class QuadraticH(nn.Module):
     """
 
     separable = True
+    kinetic: QuadraticForm
+    potential: QuadraticForm
 
     def __init__(self, dim: int, *, dtype: torch.dtype | None = None, device: Any = None) -> None:
         super().__init__()
