@@ -16,7 +16,7 @@ Conventions, said once:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from srnn import errors, fields, integrators, nn
+from srnn import errors, fields, integrators, metrics, nn, systems
 from srnn.data import Trajectories
 from srnn.models import HNN, SRNN, Model, load
 from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
