@@ -17,7 +17,8 @@ Units are the user's own: every formula holds in any consistent set of them.
 """
 
 from srnn.systems._base import SeparableSystem, System
-from srnn.systems._truth import OrbitStatus
+from srnn.systems._gravity import PlanarGravity
+from srnn.systems._truth import AdaptiveTruth, OrbitStatus
 from srnn.systems.double_pendulum import DoublePendulum
 from srnn.systems.fput import FPUT
 from srnn.systems.henon_heiles import HenonHeiles
@@ -30,11 +31,13 @@ from srnn.systems.two_body import TwoBody
 
 __all__ = [
     "FPUT",
+    "AdaptiveTruth",
     "DoublePendulum",
     "HenonHeiles",
     "MassSpring",
     "OrbitStatus",
     "Pendulum",
+    "PlanarGravity",
     "QuadraticHamiltonian",
     "SeparableSystem",
     "SpringChain",

@@ -47,7 +47,7 @@ class PlanarGravity(AdaptiveTruth, SeparableSystem):
 
     def _distances(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """q_i - q_j of every pair, (..., pairs, 2), and the squared distance, (..., pairs)."""
-        apart = like(self._pairs, q) @ q.unflatten(-1, (self.bodies, 2))
+        apart = like(self._pairs, q) @ q.reshape(*q.shape[:-1], self.bodies, 2)
         return apart, (apart * apart).sum(dim=-1)
 
     def kinetic(self, p: Half) -> Energy:

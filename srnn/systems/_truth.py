@@ -139,7 +139,7 @@ def _adaptive(
     field: HamiltonianField, z0: Tensor, dt: float, steps: int, rtol: float
 ) -> tuple[Tensor, Tensor]:
     """Integrate all of `z0` by DOP853; return the states and which trajectories stopped early."""
-    times = dt * np.arange(steps + 1)
+    times = dt * np.arange(steps + 1, dtype=np.float64)
 
     def rhs(y: Array) -> Array:
         with torch.no_grad():
@@ -148,7 +148,11 @@ def _adaptive(
     # The group is as large as the tolerance below allows.  Large groups are fast: 512 three-body
     # orbits take 27 ms each one by one and 10 ms each in groups of 128.
     size = int(min(_LARGEST_GROUP, max(1.0, (rtol / _SMALLEST_RTOL) ** 2)))
-    parts = [_solve(rhs, group.numpy(), times, rtol) for group in z0.split(size)]
+    starts = z0.numpy()
+    parts = [
+        _solve(rhs, starts[first : first + size], times, rtol)
+        for first in range(0, len(starts), size)
+    ]
     values = np.concatenate([states for states, _ in parts], axis=1)
     reached = np.concatenate([count for _, count in parts])
     return torch.from_numpy(values), torch.from_numpy(reached <= steps)

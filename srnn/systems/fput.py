@@ -69,7 +69,8 @@ class FPUT(AdaptiveTruth, SeparableSystem):
     def modes(self) -> Tensor:
         """Orthonormal linear modes, one a row, shape (dim, dim), float64."""
         places = torch.arange(1, self.dim + 1, dtype=torch.float64)
-        return (2 / (self.dim + 1)) ** 0.5 * torch.sin(torch.outer(self._angles(), places))
+        scale: float = (2 / (self.dim + 1)) ** 0.5
+        return scale * torch.sin(torch.outer(self._angles(), places))
 
     def mode_energies(self, z: State) -> Half:
         """Harmonic energy in each linear mode: ``(..., 2*dim)`` to ``(..., dim)``.
@@ -78,7 +79,8 @@ class FPUT(AdaptiveTruth, SeparableSystem):
         """
         q, p = _checks.halves(_checks.state(z, "z", self.dim))
         modes, w = like(self.modes(), z), like(self.frequencies(), z)
-        return ((p @ modes.mT) ** 2 + (w * (q @ modes.mT)) ** 2) / 2
+        energies: Tensor = ((p @ modes.mT) ** 2 + (w * (q @ modes.mT)) ** 2) / 2
+        return energies
 
     def _angles(self) -> Tensor:
         n = torch.arange(1, self.dim + 1, dtype=torch.float64)

@@ -59,10 +59,10 @@ class QuadraticHamiltonian:
 
 def _symmetric(value: Any, name: str) -> Tensor:
     """Check a symmetric matrix; keep it symmetric to the last bit."""
-    value = _checks.all_finite(_checks.float_tensor(value, name), name)
+    value = _checks.all_finite(_checks.float_tensor(value, name), name).detach()
     if value.ndim != 2 or value.shape[0] != value.shape[1]:
         raise ValueError(f"Expected `{name}` to have shape (dim, dim); got {tuple(value.shape)}.")
-    value = value.detach()
     if not torch.allclose(value, value.mT):
         raise ValueError(f"Expected `{name}` to be symmetric; it is not.")
-    return (value + value.mT) / 2
+    symmetric: Tensor = (value + value.mT) / 2
+    return symmetric
