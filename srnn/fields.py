@@ -14,7 +14,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Half, State
 
-__all__ = ["Field", "Hamiltonian", "HamiltonianField", "VectorField", "as_field"]
+__all__ = ["Field", "Hamiltonian", "HamiltonianField", "VectorField", "as_field", "weight_of"]
 
 
 @runtime_checkable
@@ -33,6 +33,7 @@ class Hamiltonian(Protocol):
         ...  # pragma: no cover
 
 
+@runtime_checkable
 class Field(Protocol):
     """What an integrator asks of a field."""
 
@@ -160,6 +161,27 @@ class VectorField:
         return _checks.halves(self.function(torch.cat((q, p), dim=-1)))[1]
 
 
+def weight_of(thing: Any) -> Tensor | None:
+    """Return a parameter of the network inside a field or a Hamiltonian, or None without one.
+
+    It tells the dtype and the device that states must have.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> weight_of(as_field(srnn.QuadraticH(dim=2))).dtype
+    torch.float32
+    >>> weight_of(srnn.systems.Pendulum()) is None
+    True
+    """
+    while not isinstance(thing, torch.nn.Module):
+        inner = getattr(thing, "hamiltonian", None)
+        thing = getattr(thing, "function", None) if inner is None else inner
+        if thing is None:
+            return None
+    return next(thing.parameters(), None)
+
+
 def as_field(thing: Any) -> Field:
     """Turn a field, a Hamiltonian (learnt net or system) or an O-NET into a field.
 
@@ -188,6 +210,10 @@ def as_field(thing: Any) -> Field:
         return thing
     if hasattr(thing, "velocity") and hasattr(thing, "force") and hasattr(thing, "dim"):
         return thing  # type: ignore[no-any-return]
+    if hasattr(thing, "step"):
+        raise TypeError(
+            f"{type(thing).__name__} gives the next state and no dz/dt: it is not a field."
+        )
     if hasattr(thing, "separable"):
         return HamiltonianField(thing)
     if hasattr(thing, "dim") and callable(thing):

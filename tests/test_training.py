@@ -1,0 +1,346 @@
+"""The training loop: what a loss is, what an epoch does, when training stops."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+import srnn
+from srnn.recipes import PRESETS, Recipe
+from srnn.training import trajectory_loss
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def chain_data(masses=3, trajectories=20, steps=9, noise=0.0, seed=0, dtype=torch.float64):
+    g = seeded(seed)
+    chain = srnn.systems.SpringChain.random(masses=masses, generator=g)
+    data = chain.simulate(trajectories, steps=steps, dt=0.1, generator=g, dtype=dtype)
+    return data.with_noise(noise, generator=g)
+
+
+def small_model(dim=3, seed=0, **settings):
+    return srnn.SRNN(dim=dim, hidden=8, generator=seeded(seed), dtype=torch.float64, **settings)
+
+
+def weights(model):
+    return torch.cat([w.detach().flatten().clone() for w in model.net.parameters()])
+
+
+# -- the loss -------------------------------------------------------------------------------------
+
+
+def test_loss_is_the_mean_square_of_a_hand_written_leapfrog():
+    data = chain_data()
+    net = small_model().net
+    q, p = data.q[0], data.p[0]
+    residuals = []
+    for target in data.values[1:]:
+        p = p - 0.05 * net.potential_gradient(q)
+        q = q + 0.1 * net.kinetic_gradient(p)
+        p = p - 0.05 * net.potential_gradient(q)
+        residuals.append(torch.cat((q, p), dim=-1) - target)
+    by_hand = torch.stack(residuals).square().mean()
+    loss = trajectory_loss(net, srnn.integrators.get("leapfrog"), data.values, 0.1)
+    torch.testing.assert_close(loss, by_hand, rtol=1e-12, atol=0)
+
+
+def test_counting_state_zero_only_scales_the_loss():
+    data = chain_data()
+    net, method = small_model().net, srnn.integrators.get("leapfrog")
+    from_1 = trajectory_loss(net, method, data.values, 0.1, loss_from=1)
+    from_0 = trajectory_loss(net, method, data.values, 0.1, loss_from=0)
+    torch.testing.assert_close(from_0, from_1 * 9 / 10)
+
+
+def test_substeps_are_shorter_integrator_steps():
+    data = chain_data()
+    net, method = small_model().net, srnn.integrators.get("euler")
+    fine = srnn.rollout(net, method, data.values[0], dt=0.05, steps=18)[::2]
+    loss = trajectory_loss(net, method, data.values, 0.1, substeps=2)
+    torch.testing.assert_close(loss, mse_loss(fine[1:], data.values[1:]))
+
+
+# -- one epoch ------------------------------------------------------------------------------------
+
+
+class CountingSGD(torch.optim.SGD):
+    updates: int = 0
+
+    def step(self, *args, **kwargs):
+        CountingSGD.updates += 1
+        return super().step(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("window", "updates"),
+    [(None, 4), (2, 29), (5, 19)],  # 100, 900 and 600 windows in batches of 32, the last kept
+)
+def test_updates_per_epoch_keep_the_last_partial_batch(monkeypatch, window, updates):
+    monkeypatch.setitem(srnn.recipes.OPTIMIZERS, "sgd", CountingSGD)
+    CountingSGD.updates = 0
+    small_model().fit(
+        chain_data(trajectories=100),
+        epochs=1,
+        window=window,
+        validation=0,
+        optimizer="sgd",
+        progress=False,
+    )
+    assert CountingSGD.updates == updates
+
+
+def test_one_full_batch_epoch_is_one_gradient_step_by_hand():
+    data = chain_data()
+    model = small_model(seed=4)
+    before = [w.detach().clone().requires_grad_() for w in model.net.parameters()]
+    by_name = dict(zip(dict(model.net.named_parameters()), before, strict=True))
+    model.fit(
+        data,
+        epochs=1,
+        batch_size=20,
+        validation=0,
+        optimizer="sgd",
+        learning_rate=0.1,
+        clip_norm=None,
+        scheduler=None,
+        scale=False,
+        warm_start=False,
+        progress=False,
+    )
+
+    def gradient(half, x):
+        w = {n.removeprefix(f"{half}."): v for n, v in by_name.items() if n.startswith(half)}
+        a = torch.tanh(x @ w["mlp.layers.0.weight"].T + w["mlp.layers.0.bias"])
+        slope = (1 - a**2) * w["mlp.layers.1.weight"][0]
+        matrix = (w["form.matrix"] + w["form.matrix"].T) / 2
+        return slope @ w["mlp.layers.0.weight"] + x @ matrix + w["form.vector"]
+
+    class ByHand:
+        dim, separable = 3, True
+
+        def kinetic_gradient(self, p):
+            return gradient("kinetic", p)
+
+        def potential_gradient(self, q):
+            return gradient("potential", q)
+
+    z = srnn.rollout(ByHand(), "leapfrog", data.values[0], dt=0.1, steps=9)
+    mse_loss(z[1:], data.values[1:]).backward()
+    for new, old in zip(model.net.parameters(), before, strict=True):
+        grad = torch.zeros_like(old) if old.grad is None else old.grad
+        torch.testing.assert_close(new.detach(), old.detach() - 0.1 * grad, rtol=1e-10, atol=1e-13)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for():
+    data, lengths = chain_data(), []
+    for clip in (None, 1e-3):
+        model = small_model(seed=1)
+        before = weights(model)
+        model.fit(
+            data,
+            epochs=1,
+            batch_size=20,
+            validation=0,
+            optimizer="sgd",
+            learning_rate=1.0,
+            clip_norm=clip,
+            warm_start=False,
+            scale=False,
+            progress=False,
+        )
+        lengths.append(float((weights(model) - before).norm()))
+    assert lengths[0] > 1e-2
+    assert lengths[1] == pytest.approx(1e-3, rel=1e-4)
+
+
+# -- schedules, early stopping, validation --------------------------------------------------------
+
+
+def test_exponential_schedule_stops_at_its_floor():
+    history = small_model().fit(
+        chain_data(),
+        epochs=6,
+        scheduler="exponential",
+        decay=0.5,
+        learning_rate=0.01,
+        learning_rate_floor=0.002,
+        progress=False,
+    )
+    assert history.learning_rate == pytest.approx([0.01, 0.005, 0.0025, 0.002, 0.002, 0.002])
+
+
+def test_plateau_schedule_waits_for_its_patience():
+    # At so small a rate the loss never improves.
+    history = small_model().fit(
+        chain_data(),
+        epochs=9,
+        scheduler="plateau",
+        scheduler_patience=2,
+        decay=0.5,
+        learning_rate=1e-300,
+        validation_data=chain_data(seed=5),
+        patience=None,
+        progress=False,
+    )
+    # The first loss sets the mark, then two are waited for and the third cuts.
+    assert history.learning_rate == pytest.approx([1e-300] * 4 + [5e-301] * 3 + [2.5e-301] * 2)
+
+
+def test_cosine_schedule_reaches_its_floor_at_the_end():
+    history = small_model().fit(
+        chain_data(),
+        epochs=5,
+        scheduler="cosine",
+        learning_rate=1.0e-3,
+        patience=None,
+        progress=False,
+    )
+    expected = [5e-4 * (1 + math.cos(math.pi * k / 5)) for k in range(5)]
+    assert history.learning_rate == pytest.approx(expected)
+
+
+def test_early_stopping_returns_the_weights_of_the_best_epoch():
+    training, held_out = chain_data(noise=0.3), chain_data(noise=0.3, seed=0, trajectories=10)
+    model = small_model()
+    history = model.fit(
+        training,
+        validation_data=held_out,
+        epochs=200,
+        patience=5,
+        learning_rate=0.03,
+        scale=False,
+        progress=False,
+    )
+    assert history.stopped == "patience"
+    assert history.epochs == history.best_epoch + 5
+    assert min(history.validation_loss) == history.validation_loss[history.best_epoch - 1]
+    now = trajectory_loss(model.net, model.integrator, held_out.values, 0.1)
+    assert now.item() == pytest.approx(min(history.validation_loss), rel=1e-12)
+
+
+def test_held_out_trajectories_do_not_train():
+    training = chain_data()
+    losses = []
+    for seed in (1, 2):
+        history = small_model().fit(
+            training, validation_data=chain_data(seed=seed), epochs=3, patience=None, progress=False
+        )
+        losses.append((history.train_loss, history.validation_loss))
+    assert losses[0][0] == losses[1][0]
+    assert losses[0][1] != losses[1][1]
+
+
+def test_a_tenth_is_held_out_by_default_and_none_in_the_papers_recipe(monkeypatch):
+    seen = []
+
+    def spy(net, integrator, training, held_out, *args, **kwargs):
+        seen.append((len(training), None if held_out is None else len(held_out)))
+        return srnn.History()
+
+    monkeypatch.setattr("srnn.models.train", spy)
+    data = chain_data(trajectories=50)
+    small_model().fit(data)
+    small_model(preset="paper").fit(data)
+    assert seen == [(45, 5), (50, None)]
+
+
+# -- recipes --------------------------------------------------------------------------------------
+
+
+def test_the_papers_recipe_is_that_of_its_appendix():
+    paper = PRESETS["paper"]
+    assert (paper.epochs, paper.learning_rate, paper.batch_size) == (1000, 1e-3, 32)
+    assert (paper.optimizer, paper.scheduler) == ("adam", "plateau")
+    assert (paper.scheduler_patience, paper.decay) == (15, 0.7)
+    assert (paper.validation, paper.warm_start, paper.scale) == (0.0, False, False)
+
+
+def test_the_papers_preset_is_a_plain_hnet_and_clips_the_rnn():
+    assert not small_model(preset="paper").net.quadratic
+    assert small_model().net.quadratic
+    rnn = srnn.Model(srnn.RNN(3, 8), None, preset="paper")
+    assert rnn._recipe().clip_norm == 0.25
+    assert small_model(preset="paper")._recipe().clip_norm is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"epochs": 0}, "Expected `epochs` to be at least 1; got 0"),
+        ({"epochs": 2.5}, "Expected `epochs` to be an integer; got 2.5"),
+        ({"window": 1}, "Expected `window` to be at least 2; got 1"),
+        ({"optimizer": "lion"}, "Unknown `optimizer`: 'lion'. Known: 'adam', 'adamw', 'sgd'"),
+        ({"scheduler": "steps"}, "Unknown `scheduler`: 'steps'. Known: 'plateau'"),
+        ({"learning_rate": 0.0}, "Expected `learning_rate` to be a positive finite number"),
+        ({"learning_rate": math.nan}, "Expected `learning_rate` to be a positive finite number"),
+        ({"validation": 1.0}, r"Expected `validation` to lie in \[0, 1\); got 1.0"),
+        ({"loss_from": 2}, "Unknown `loss_from`: 2. Known: 0, 1"),
+        ({"batch_size": -1}, "Expected `batch_size` to be at least 1; got -1"),
+        ({"patience": 0}, "Expected `patience` to be at least 1"),
+        ({"weight_decay": -1.0}, "Expected `weight_decay` not to be negative"),
+    ],
+)
+def test_a_wrong_setting_is_refused(settings, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        Recipe(**settings)
+
+
+def test_an_unknown_setting_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"Unknown `setting of fit`: 'lr'.*'learning_rate'"):
+        small_model().fit(chain_data(), lr=0.1)
+
+
+# -- reproducibility ------------------------------------------------------------------------------
+
+
+def test_a_seed_fixes_the_result_and_the_global_generator_is_left_alone():
+    state = torch.get_rng_state()
+    runs = []
+    for seed in (3, 3, 4):
+        model = small_model(seed=seed)
+        model.fit(chain_data(noise=0.1), epochs=3, batch_size=4, progress=False)
+        runs.append(weights(model))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_without_a_generator_two_models_differ():
+    assert not torch.equal(weights(srnn.SRNN(2, 8)), weights(srnn.SRNN(2, 8)))
+
+
+# -- divergence -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", [None, "paper"])
+def test_divergence_keeps_the_last_good_weights(preset):
+    model = small_model(preset=preset)
+    model.fit(chain_data(), epochs=2, progress=False)
+    good = weights(model)
+    with pytest.raises(srnn.errors.TrainingDiverged, match="Training diverged in epoch") as caught:
+        model.fit(
+            chain_data(),
+            epochs=50,
+            optimizer="sgd",
+            learning_rate=1e200,
+            clip_norm=None,
+            progress=False,
+        )
+    assert "the last good ones" in str(caught.value)
+    assert caught.value.epoch >= 1
+    assert caught.value.history.epochs == caught.value.epoch - 1
+    assert torch.isfinite(weights(model)).all()
+    if caught.value.history.best_epoch == 0:
+        assert torch.equal(weights(model), good)
+
+
+def test_the_progress_bar_shows_epochs_and_loss(capsys):
+    small_model().fit(chain_data(), epochs=2)
+    shown = capsys.readouterr()
+    assert "2/2" in shown.err
+    assert "loss=" in shown.err
+    assert shown.out == ""
