@@ -1,0 +1,106 @@
+"""The built site as files: complete, without a dead link, every picture described."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+import srnn
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = re.compile(r"^[a-z]+:|^//")
+
+
+def soup(page: Path) -> BeautifulSoup:
+    return BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+
+
+def public_modules() -> list[str]:
+    """Return the modules and packages of the library; what a package shows stands in its front."""
+    found = [info.name for info in pkgutil.iter_modules(srnn.__path__)]
+    return [f"srnn.{name}" for name in found if not name.startswith("_")]
+
+
+def test_every_page_of_the_table_of_contents_is_there(site: Path) -> None:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    files = [toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])]
+    for name in files:
+        assert (site / f"{name}.html").stat().st_size > 1000
+    assert "book/intro.html" in (site / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_picture_is_described(pages: list[Path]) -> None:
+    for page in pages:
+        for picture in soup(page).select("article img"):
+            alt = picture.get("alt", "")
+            assert len(alt.split()) >= 5, f"{page.name}: {picture['src'][:80]}"
+            assert not re.search(r"\.(png|jpe?g|svg)\b", alt), f"{page.name}: {alt}"
+
+
+def test_every_link_within_the_site_leads_somewhere(site: Path) -> None:
+    identifiers: dict[Path, set[str]] = {}
+
+    def ids(page: Path) -> set[str]:
+        if page not in identifiers:
+            identifiers[page] = {tag["id"] for tag in soup(page).select("[id]")}
+        return identifiers[page]
+
+    broken = []
+    for page in sorted(site.rglob("*.html")):
+        if "_static" in page.parts:
+            continue  # templates of the theme
+        for tag in soup(page).select("a[href], link[href], img[src], script[src]"):
+            address = tag.get("href") or tag.get("src") or ""
+            if OUTSIDE.match(address):
+                continue
+            file, fragment = urldefrag(address)
+            target = (page.parent / unquote(file.split("?")[0])).resolve() if file else page
+            # A listing of code leads back to the name of a thing that it has itself, which for a
+            # thing with two names may be the other one.
+            if "_modules" in page.parts:
+                fragment = ""
+            if not target.is_file() or (fragment and unquote(fragment) not in ids(target)):
+                broken.append(f"{page.relative_to(site)}: {address}")
+    assert broken == []
+
+
+def test_mathematics_and_scripts_come_with_the_site(site: Path, pages: list[Path]) -> None:
+    for page in pages:
+        for script in soup(page).select("script[src]"):
+            assert not OUTSIDE.match(script["src"]), f"{page.name}: {script['src']}"
+        for sheet in soup(page).select("link[rel=stylesheet]"):
+            assert not OUTSIDE.match(sheet["href"]), f"{page.name}: {sheet['href']}"
+    assert (site / "_static" / "mathjax" / "tex-mml-chtml.js").is_file()
+    assert list((site / "_static" / "mathjax").rglob("*.woff"))
+
+
+def test_sliders_have_a_name(pages: list[Path]) -> None:
+    for page in pages:
+        parsed = soup(page)
+        labelled = {label.get("for") for label in parsed.select("label[for]")}
+        for slider in parsed.select("input[type=range]"):
+            assert slider.get("aria-label") or slider.get("id") in labelled, page.name
+
+
+@pytest.mark.parametrize("module", ["srnn", *public_modules()])
+def test_every_public_name_is_in_the_reference(site: Path, module: str) -> None:
+    documented = {tag["id"] for tag in soup(site / "book" / "api.html").select("[id]")}
+    namespace = importlib.import_module(module)
+    parts = module.split(".")
+    packages = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    missing = []
+    for name in namespace.__all__:
+        value = getattr(namespace, name)
+        if inspect.ismodule(value):
+            wanted = {f"module-{value.__name__}"}
+        else:
+            wanted = {f"{package}.{name}" for package in packages}
+        if not wanted & documented:
+            missing.append(name)
+    assert missing == []
