@@ -18,7 +18,9 @@ def lowest(pyproject: Path = PYPROJECT) -> list[str]:
     for requirement in dependencies:
         match = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", requirement)
         if match is None:
-            raise SystemExit(f"Expected a requirement `name>=version` and nothing more; got {requirement!r}.")
+            raise SystemExit(
+                f"Expected a requirement `name>=version` and nothing more; got {requirement!r}."
+            )
         pins.append("{}=={}".format(*match.groups()))
     return pins
 

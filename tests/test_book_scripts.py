@@ -4,11 +4,12 @@ import json
 import subprocess
 from pathlib import Path
 
-import execute_book
 import nbformat
 import pytest
-import render_book
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import execute_book
+import render_book
 
 
 def write(folder: Path, name: str, *sources: str) -> Path:

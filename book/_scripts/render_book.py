@@ -42,7 +42,9 @@ def build(source: Path, output: Path) -> Path:
     """
     found = version("jupyter-book")
     if not found.startswith("1."):
-        raise SystemExit(f"Expected jupyter-book>=1.0.4,<2; got {found}, which builds nothing here.")
+        raise SystemExit(
+            f"Expected jupyter-book>=1.0.4,<2; got {found}, which builds nothing here."
+        )
     page = output / "html" / "index.html"
     shutil.rmtree(page.parent, ignore_errors=True)
     # Jupyter Book always writes to a folder `_build` of the path it is given.

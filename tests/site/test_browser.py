@@ -27,8 +27,8 @@ const done = arguments[arguments.length - 1];
 if (window.MathJax && MathJax.startup) MathJax.startup.promise.then(() => done(true));
 else done(false);
 """
-# What of a page's mathematics is not set: formulas left alone, those with an error in them, and marks
-# of TeX in the text outside of code.
+# What of a page's mathematics is not set: formulas left alone, those with an error in them, and
+# marks of TeX in the text outside of code.
 LOOK_FOR_MATHEMATICS = """
 const article = document.querySelector("article");
 const formulas = [...article.querySelectorAll(".math")];
