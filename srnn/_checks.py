@@ -95,6 +95,11 @@ def float_dtype(value: Any, name: str = "dtype") -> torch.dtype:
     return value  # type: ignore[no-any-return]
 
 
+def weight_dtype(value: Any) -> torch.dtype:
+    """Return the dtype of new weights: `value`, or PyTorch's default for None."""
+    return torch.get_default_dtype() if value is None else float_dtype(value)
+
+
 def hidden_sizes(value: Any) -> tuple[int, ...]:
     """Return `value` (an int or a tuple of ints) as a non-empty tuple of positive ints."""
     sizes = (value,) if isinstance(value, Integral) else value

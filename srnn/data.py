@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,29 @@ class Trajectories:
         self._set(values, dt, {"derivatives": derivatives})
 
     def _set(self, values: Tensor, dt: Any, known: Mapping[str, Tensor | None]) -> None:
-        self.values = _checks.all_finite(values, "values")
         self.dt = _checks.positive(dt, "dt")
+        self.values = values
         self.clean = known.get("clean")
         self.derivatives = known.get("derivatives")
-        self.status = known.get("status")
-        for name in ("clean", "derivatives"):
-            extra = getattr(self, name)
-            if extra is not None and extra.shape != values.shape:
+        self.status = status = known.get("status")
+        if status is not None and status.shape != values.shape[1:2]:
+            raise ValueError(
+                f"Expected `status` to have shape (batch,) = {tuple(values.shape[1:2])}; "
+                f"got {tuple(status.shape)}."
+            )
+        for name in ("values", "clean", "derivatives"):
+            tensor = getattr(self, name)
+            if tensor is None:
+                continue
+            if tensor.shape != values.shape:
                 raise ValueError(
                     f"Expected `{name}` to have the shape of the values {tuple(values.shape)}; "
-                    f"got {tuple(extra.shape)}."
+                    f"got {tuple(tensor.shape)}."
                 )
+            _checks.same_as(tensor, name, values, "values")
+            if status is not None:  # what is marked as doubtful need not be finite
+                tensor = tensor.masked_fill((status != 0)[None, :, None], 0.0)
+            _checks.all_finite(tensor, name)
 
     @classmethod
     def from_states(
@@ -121,6 +133,7 @@ class Trajectories:
         clean, derivatives : Tensor, optional
             Same shape as `values`.
         status : Tensor of int, shape (batch,), optional
+            A trajectory whose status is not 0 may hold NaN and infinities; no other may.
 
         Examples
         --------
@@ -169,11 +182,8 @@ class Trajectories:
         >>> srnn.Trajectories.predicted(values, dt=0.1).status
         tensor([1])
         """
-        good = torch.isfinite(values)
-        self = cls.from_states(torch.where(good, values, 0.0), dt=dt)
-        self.values = values.detach()
-        self.status = (~good.all(dim=-1).all(dim=0)).long()
-        return self
+        good = torch.isfinite(values).all(dim=-1).all(dim=0)
+        return cls.from_states(values, dt=dt, status=(~good).long())
 
     @property
     def q(self) -> TrajectoryHalf:
@@ -237,8 +247,8 @@ class Trajectories:
 
     def select(self, index: Any) -> "Trajectories":
         """Keep the trajectories that `index` (an int, a slice, a list or a tensor) names."""
-        if isinstance(index, int):
-            index = [index]
+        if isinstance(index, Integral) or (isinstance(index, Tensor) and index.ndim == 0):
+            index = [int(index)]
         return self._map(lambda x: x[:, index], lambda x: x[index])
 
     def windows(self, length: int) -> "Trajectories":
@@ -360,14 +370,24 @@ class Trajectories:
         return self._map(lambda x: x.to(*args, **kwargs), lambda x: x.to(device))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a NumPy ``.npz`` file, which holds plain arrays and no pickles."""
+        """Write to a NumPy ``.npz`` file, which holds plain arrays and no pickles.
+
+        The file is written beside its place and then renamed: an interrupted call leaves what was
+        at `path` as it was.
+        """
         arrays: dict[str, Any] = {"format": np.str_(_FORMAT), "dt": np.float64(self.dt)}
         for name in ("values", *_OPTIONAL):
             tensor = getattr(self, name)
             if tensor is not None:
                 arrays[name] = tensor.cpu().numpy()
-        with Path(path).open("wb") as file:  # a file object: savez would append ".npz" to a name
-            np.savez(file, **arrays)
+        path = Path(path)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with beside.open("wb") as file:  # a file object: savez would append ".npz" to a name
+                np.savez(file, **arrays)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trajectories":
@@ -381,7 +401,7 @@ class Trajectories:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
             raise
         except Exception as error:
             raise CheckpointError(
@@ -390,10 +410,13 @@ class Trajectories:
             ) from error
         if str(arrays.get("format")) != _FORMAT:
             raise CheckpointError(f"{path} does not hold srnn trajectories.")
-        tensors = {k: torch.from_numpy(arrays[k]) for k in _OPTIONAL if k in arrays}
-        return cls.from_states(
-            torch.from_numpy(arrays["values"]), dt=float(arrays["dt"]), **tensors
-        )
+        try:
+            tensors = {k: torch.from_numpy(arrays[k]) for k in _OPTIONAL if k in arrays}
+            return cls.from_states(
+                torch.from_numpy(arrays["values"]), dt=float(arrays["dt"]), **tensors
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} holds damaged srnn trajectories ({error}).") from error
 
 
 def _join(q: Any, p: Any, q_name: str, p_name: str) -> TrajectoryValues:
@@ -401,9 +424,14 @@ def _join(q: Any, p: Any, q_name: str, p_name: str) -> TrajectoryValues:
     halves = []
     for value, name in ((q, q_name), (p, p_name)):
         try:
+            # NumPy arrays may be read-only, reversed or of foreign byte order; a copy is none.
+            if isinstance(value, np.ndarray):
+                value = np.array(value, dtype=value.dtype.newbyteorder("="))
             tensor = torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(f"Expected `{name}` to be an array of numbers; {error}.") from error
+        if tensor.is_complex():
+            raise TypeError(f"Expected `{name}` to hold real numbers; got {tensor.dtype}.")
         if not tensor.is_floating_point():
             tensor = tensor.to(torch.get_default_dtype())
         if tensor.ndim != 3:

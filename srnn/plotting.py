@@ -18,6 +18,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import PerState
 from srnn.data import Trajectories
+from srnn.fields import weight_of
 from srnn.training import History
 
 __all__ = [
@@ -140,6 +141,7 @@ def coordinate(
         Passed on to ``ax.plot``.
     """
     ax = _axes(ax)
+    coordinate = range(trajectories.dim)[coordinate]  # so that -1 is the last one by its number
     times = _array(trajectories.times)
     ax.plot(times, _array(trajectories.q[:, index, coordinate]), **line)
     ax.set(xlabel="time $t$", ylabel=f"position $q_{{{coordinate + 1}}}$")
@@ -227,12 +229,14 @@ def energy_contours(
         raise ValueError(f"Expected a Hamiltonian with dim=1; got {hamiltonian.dim}.")
     levels = _checks.positive_int(levels, "levels")
     ax = _axes(ax)
+    weight = weight_of(hamiltonian)
+    like = torch.empty(0, dtype=torch.float64) if weight is None else weight.detach()
     grid = torch.meshgrid(
-        torch.linspace(*q, 121, dtype=torch.float64),
-        torch.linspace(*p, 121, dtype=torch.float64),
+        *(torch.linspace(*ends, 121, dtype=like.dtype, device=like.device) for ends in (q, p)),
         indexing="ij",
     )
-    energy = hamiltonian(torch.stack(grid, dim=-1))
+    with torch.no_grad():
+        energy = hamiltonian(torch.stack(grid, dim=-1))
     ax.contour(*(_array(g) for g in grid), _array(energy), levels, colors="0.6", linewidths=0.7)
     ax.set(xlabel="position $q$", ylabel="momentum $p$")
     return ax

@@ -6,7 +6,7 @@ import torch
 
 from srnn import _checks, integrators
 from srnn._types import State, StateSeries
-from srnn.fields import as_field
+from srnn.fields import as_field, weight_of
 
 __all__ = ["rollout"]
 
@@ -53,7 +53,8 @@ def rollout(
     ------
     ValueError, TypeError
         If `dt` is not positive, `steps` is less than one, the last axis of `z0` is not 2*dim, the
-        integrator is unknown, or an explicit splitting is asked to integrate a non-separable H.
+        integrator is unknown, an explicit splitting is asked to integrate a non-separable H, or
+        `z0` has not the dtype and the device of the field's weights.
 
     Examples
     --------
@@ -72,10 +73,18 @@ def rollout(
                 f"{type(field).__name__} is its own step from one time to the next; "
                 f"pass integrator=None, not {integrator!r}."
             )
-        method, substeps = field, 1
+        if backward or substeps != 1:
+            raise ValueError(
+                f"{type(field).__name__} has learnt one step forward in time: "
+                "`backward` and `substeps` are for integrators."
+            )
+        method = field
     else:
         field, method = as_field(field), integrators.get(integrator)
     z0 = _checks.state(z0, "z0", field.dim)
+    weight = weight_of(field)
+    if weight is not None:
+        _checks.same_as(z0, "z0", weight, "field")
     signed = -dt if backward else dt
     state = method.init(field, z0)
     states = [z0]

@@ -19,6 +19,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Energy, Half, State
 from srnn.data import Trajectories
+from srnn.fields import HamiltonianField
 
 __all__ = ["Scale", "ScaledField", "ScaledHamiltonian"]
 
@@ -123,18 +124,24 @@ class ScaledHamiltonian:
     def kinetic_gradient(self, p: Half) -> Half:
         """dH/dp of a separable H."""
         s = self.scale
-        value: Tensor = (s.q / s.time) * self.hamiltonian.kinetic_gradient(
-            (p - s.shift[self.dim :]) / s.p
-        )
-        return value
+        inner = (p - s.shift[self.dim :]) / s.p
+        # Through a field, which differentiates an H that has no closed-form gradient.
+        value: Tensor = self._separable().velocity(torch.zeros_like(p), inner)
+        return (s.q / s.time) * value
 
     def potential_gradient(self, q: Half) -> Half:
         """dH/dq of a separable H."""
         s = self.scale
-        value: Tensor = (s.p / s.time) * self.hamiltonian.potential_gradient(
-            (q - s.shift[: self.dim]) / s.q
-        )
-        return value
+        inner = (q - s.shift[: self.dim]) / s.q
+        value: Tensor = self._separable().force(inner, torch.zeros_like(q))
+        return (-s.p / s.time) * value
+
+    def _separable(self) -> HamiltonianField:
+        if not self.separable:
+            raise TypeError(
+                f"{type(self.hamiltonian).__name__} is not separable: it has no K'(p) and V'(q)."
+            )
+        return HamiltonianField(self.hamiltonian)
 
 
 class ScaledField:

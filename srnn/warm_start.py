@@ -45,7 +45,10 @@ def symmetric_least_squares(x: Tensor, y: Tensor, ridge: float = 1e-6) -> Tensor
     gram = gram + ridge * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
     values, vectors = torch.linalg.eigh(gram)
     cross = vectors.T @ (x.T @ y) @ vectors
-    solution = (cross + cross.T) / (values[:, None] + values[None, :])
+    sums = values[:, None] + values[None, :]
+    # Directions in which x does not vary say nothing about A, which is zero there.
+    seen = sums > len(gram) * torch.finfo(x.dtype).eps * sums.max()
+    solution = torch.where(seen, (cross + cross.T) / torch.where(seen, sums, 1.0), 0.0)
     result: Tensor = vectors @ solution @ vectors.T
     return result
 

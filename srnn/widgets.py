@@ -74,7 +74,7 @@ def slider(
     >>> srnn.widgets.slider(draw, [2, 3], name="points", alt="{} points".format).data.count("<img")
     2
     """
-    if not values:
+    if not len(values):  # an array has no truth value
         raise ValueError("Expected at least one value for the slider; got none.")
     if not 0 <= start < len(values):
         raise ValueError(f"Expected `start` between 0 and {len(values) - 1}; got {start}.")

@@ -40,7 +40,7 @@ def linear(
         for parameter in (layer.weight, layer.bias):
             drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(bound * (2 * drawn - 1))
-    return layer.to(device=device, dtype=dtype)
+    return layer.to(device=device, dtype=_checks.weight_dtype(dtype))
 
 
 class MLP(nn.Module):

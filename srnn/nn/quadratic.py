@@ -39,6 +39,7 @@ class QuadraticForm(nn.Module):
     ) -> None:
         super().__init__()
         dim = _checks.positive_int(dim, "dim")
+        dtype = _checks.weight_dtype(dtype)
         eye = torch.eye(dim, dtype=dtype, device=device)
         self.matrix = nn.Parameter(curvature * eye)
         self.vector = nn.Parameter(torch.zeros(dim, dtype=dtype, device=device))

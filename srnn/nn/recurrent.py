@@ -26,7 +26,6 @@ class _Recurrent(nn.Module):
     """What the two share: the weights' shapes, the read-out, and the protocol of a rollout."""
 
     gates: int
-    separable = False
 
     def __init__(
         self,
