@@ -1,0 +1,513 @@
+import math
+
+import pytest
+import torch
+from helpers import (
+    F64,
+    ConvexH,
+    JointHNet,
+    ProductH,
+    adaptive,
+    flow_map,
+    jacobian,
+    linear_matrix,
+    omega,
+    randn,
+    random_hnet,
+    seeded,
+    slope,
+    symplectic_defect,
+)
+from torch import Tensor
+
+import srnn
+from srnn import integrators
+from srnn.errors import ConvergenceError
+from srnn.fields import VectorField, as_field
+from srnn.systems import Pendulum, QuadraticHamiltonian
+
+SPLITTINGS = [
+    "symplectic-euler",
+    "leapfrog",
+    "leapfrog-drift",
+    "leapfrog-reused-kick",
+    "yoshida4",
+    "yoshida6",
+    "yoshida8",
+]
+SYMMETRIC = [name for name in SPLITTINGS if name != "symplectic-euler"] + ["implicit-midpoint"]
+ORDERS = {
+    "euler": 1,
+    "symplectic-euler": 1,
+    "leapfrog": 2,
+    "leapfrog-drift": 2,
+    "leapfrog-reused-kick": 2,
+    "yoshida4": 4,
+    "yoshida6": 6,
+    "yoshida8": 8,
+    "rk4": 4,
+    "implicit-midpoint": 2,
+    "tao2": 2,
+    "tao4": 4,
+}
+
+# -- order ------------------------------------------------------------------------------------
+
+# Numbers of steps over a time of 2 for which the error is neither rounding nor pre-asymptotic.
+STEPS = {
+    "euler": (128, 192, 256, 384, 512),
+    "rk4": (64, 96, 128, 192, 256),
+    "yoshida6": (12, 16, 24, 32, 48),
+    "yoshida8": (24, 28, 32, 36),
+    "implicit-midpoint": (24, 32, 48),
+    "tao2": (64, 96, 128),
+    "tao4": (192, 256, 320),
+}
+USUAL = (16, 24, 32, 48, 64)
+
+
+def measured_order(
+    hamiltonian: object, name: str, z0: Tensor, truth: Tensor, steps: tuple[int, ...] | None = None
+) -> float:
+    steps = steps or STEPS.get(name, USUAL)
+    errors = []
+    for count in steps:
+        z = srnn.rollout(hamiltonian, name, z0, dt=2.0 / count, steps=count)[-1]
+        errors.append(float((z - truth).norm()))
+    return slope(steps, errors)
+
+
+def test_the_table_of_methods_is_whole() -> None:
+    assert {name: integrators.get(name).order for name in integrators.available()} == ORDERS
+    assert all(integrators.get(name).name == name for name in ORDERS)
+    plain = [name for name in ORDERS if not integrators.get(name).symplectic]
+    assert plain == ["euler", "rk4"]
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_on_coupled_oscillators(name: str) -> None:
+    kinetic = torch.tensor([[1.2, 0.3], [0.3, 0.8]], dtype=F64)
+    potential = torch.tensor([[2.0, -0.5], [-0.5, 1.5]], dtype=F64)
+    z0 = torch.tensor([[1.0, -0.5, 0.3, 0.8]], dtype=F64)
+    truth = z0 @ torch.linalg.matrix_exp(2.0 * linear_matrix(kinetic, potential)).mT
+    steps = (32, 36, 40, 44, 48) if name == "yoshida8" else None
+    order = measured_order(QuadraticHamiltonian(kinetic, potential), name, z0, truth, steps)
+    assert order == pytest.approx(ORDERS[name], abs=0.1)
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_order_on_a_nonlinear_pendulum(name: str) -> None:
+    z0 = [1.5, 0.5]
+    truth = adaptive(lambda z: (z[1], -math.sin(z[0])), z0, 2.0)[-1]
+    pendulum = Pendulum(gravity=1.0)
+    order = measured_order(pendulum, name, torch.tensor([z0], dtype=F64), truth[None])
+    assert order == pytest.approx(ORDERS[name], abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["euler", "rk4", "implicit-midpoint", "tao2", "tao4"])
+def test_order_on_a_hamiltonian_that_is_not_separable(name: str) -> None:
+    z0 = [0.0, -1.5]
+    truth = adaptive(lambda z: ((z[0] ** 2 + 1) * z[1], -(z[1] ** 2 + 1) * z[0]), z0, 2.0)[-1]
+    order = measured_order(ProductH(), name, torch.tensor([z0], dtype=F64), truth[None])
+    assert order == pytest.approx(ORDERS[name], abs=0.1)
+
+
+def test_an_own_runge_kutta_table_has_its_order() -> None:
+    kutta = integrators.RungeKutta("kutta3", 3, ((0.5,), (-1.0, 2.0)), (1 / 6, 2 / 3, 1 / 6))
+    z0 = torch.tensor([[1.0, 0.0]], dtype=F64)
+    truth = torch.tensor([[math.cos(2.0), -math.sin(2.0)]], dtype=F64)
+    errors = [
+        float(
+            (
+                srnn.rollout(srnn.systems.MassSpring(), kutta, z0, dt=2 / n, steps=n)[-1] - truth
+            ).norm()
+        )
+        for n in (32, 64, 128)
+    ]
+    assert slope((32, 64, 128), errors) == pytest.approx(3, abs=0.1)
+
+
+# -- cost -------------------------------------------------------------------------------------
+
+
+class Evaluations:
+    """Counts how often the two networks of an H-NET are evaluated, in whichever way."""
+
+    def __init__(self, net: srnn.HNet) -> None:
+        self.kinetic = self.potential = 0
+        # Energy, closed-form gradient and autograd all pass through the first layer.
+        net.kinetic.mlp.layers[0].register_forward_hook(self._kinetic)
+        net.potential.mlp.layers[0].register_forward_hook(self._potential)
+
+    def _kinetic(self, *_: object) -> None:
+        self.kinetic += 1
+
+    def _potential(self, *_: object) -> None:
+        self.potential += 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kinetic", "potential"),
+    [
+        ("leapfrog", 10, 11),  # one K' and one V' a step, and one V' to begin with
+        ("leapfrog-reused-kick", 10, 11),
+        ("leapfrog-drift", 11, 10),
+        ("symplectic-euler", 10, 10),
+        ("yoshida4", 30, 31),
+        ("yoshida6", 70, 71),
+        ("yoshida8", 150, 151),
+        ("euler", 10, 10),
+        ("rk4", 40, 40),
+    ],
+)
+def test_evaluations_in_ten_steps(name: str, kinetic: int, potential: int) -> None:
+    net = random_hnet(0, hidden=4)
+    count = Evaluations(net)
+    srnn.rollout(net, name, randn(0, 3, 4), dt=0.1, steps=5, substeps=2)
+    assert (count.kinetic, count.potential) == (kinetic, potential)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("leapfrog", 30), ("leapfrog-reused-kick", 21)])
+def test_evaluations_of_an_onet_in_ten_steps(name: str, expected: int) -> None:
+    net, calls = srnn.ONet(1, 4, generator=seeded(0), dtype=F64), []
+    net.mlp.register_forward_hook(lambda *_: calls.append(1))
+    srnn.rollout(net, name, randn(0, 3, 2), dt=0.1, steps=10)
+    assert len(calls) == expected
+
+
+# -- time reversal ----------------------------------------------------------------------------
+
+
+def there_and_back(field: object, name: str, z0: Tensor) -> float:
+    there = srnn.rollout(field, name, z0, dt=0.1, steps=30)[-1].detach()
+    assert float((there - z0).norm()) > 0.3  # it went somewhere
+    back = srnn.rollout(field, name, there, dt=0.1, steps=30, backward=True)[-1]
+    return float((back - z0).detach().abs().max())
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_a_symmetric_method_returns_to_the_start(name: str, seed: int) -> None:
+    net = random_hnet(seed, hidden=(8, 8), quadratic=bool(seed))
+    assert there_and_back(net, name, randn(seed, 4, 4)) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["euler", "symplectic-euler"])
+def test_a_method_that_is_not_symmetric_does_not_return(name: str) -> None:
+    assert there_and_back(random_hnet(0), name, randn(0, 4, 4)) > 1e-3
+
+
+def test_implicit_midpoint_returns_for_a_hamiltonian_that_is_not_separable() -> None:
+    assert there_and_back(JointHNet(0), "implicit-midpoint", randn(0, 4, 4)) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["tao2", "tao4"])
+@pytest.mark.parametrize("net", [random_hnet(3), JointHNet(3)], ids=["separable", "joint"])
+def test_tao_returns_in_its_extended_space(net: torch.nn.Module, name: str) -> None:
+    method, field, z0 = integrators.get(name), as_field(net), randn(3, 4, 4)
+    state = method.init(field, z0)
+    for dt in 30 * [0.1] + 30 * [-0.1]:
+        state = method.step(field, state, dt)
+    assert (state.z - z0).detach().abs().max() < 1e-10
+    assert (state.twin - z0).detach().abs().max() < 1e-10
+
+
+# -- symplecticity ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [8, (8, 8, 8)], ids=["one-layer", "three-layers"])
+@pytest.mark.parametrize("quadratic", [False, True], ids=["mlp", "quadratic"])
+@pytest.mark.parametrize("name", [*SPLITTINGS, "implicit-midpoint"])
+def test_the_flow_map_of_an_hnet_is_symplectic(
+    name: str, quadratic: bool, hidden: int | tuple[int, ...]
+) -> None:
+    for seed in range(2):
+        net = random_hnet(seed, 2, hidden, quadratic)
+        matrix = jacobian(flow_map(net, name, dt=0.2, steps=4), randn(seed, 4))
+        assert (matrix - torch.eye(4)).abs().max() > 0.1  # not the identity, which is symplectic
+        assert symplectic_defect(matrix, omega(2)) < 1e-10
+        assert abs(float(torch.linalg.det(matrix)) - 1) < 1e-10
+
+
+def test_implicit_midpoint_is_symplectic_for_a_hamiltonian_that_is_not_separable() -> None:
+    for seed in range(3):
+        net = JointHNet(seed, hidden=(8, 8))
+        matrix = jacobian(flow_map(net, "implicit-midpoint", dt=0.2, steps=4), randn(seed, 4))
+        assert symplectic_defect(matrix, omega(2)) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["euler", "rk4"])
+def test_euler_and_runge_kutta_are_not_symplectic(name: str) -> None:
+    for net in (random_hnet(0), JointHNet(0)):
+        matrix = jacobian(flow_map(net, name, dt=0.4, steps=4), randn(0, 4))
+        assert symplectic_defect(matrix, omega(2)) > 1e-6
+
+
+def tao_flow(net: torch.nn.Module, name: str, dt: float, steps: int, both: Tensor) -> Tensor:
+    """The map of (q, p, x, y) that `steps` steps of Tao's method make."""
+    method, field = integrators.get(name), as_field(net)
+    start = method.init(field, both[:4])
+    state = type(start)(both[:4], both[4:])
+    for _ in range(steps):
+        state = method.step(field, state, dt)
+    return torch.cat((state.z, state.twin))
+
+
+@pytest.mark.parametrize("name", ["tao2", "tao4"])
+@pytest.mark.parametrize("joint", [False, True], ids=["separable", "joint"])
+def test_tao_is_symplectic_in_its_extended_space(joint: bool, name: str) -> None:
+    # The extended form is dq^dp + dx^dy: q pairs with p and x with y.
+    form = torch.block_diag(omega(2), omega(2))
+    for seed in range(2):
+        net = JointHNet(seed, hidden=(8, 8)) if joint else random_hnet(seed, quadratic=True)
+        start = torch.cat((randn(seed, 4), randn(seed + 10, 4)))  # copies that have parted
+        matrix = jacobian(lambda both, net=net: tao_flow(net, name, 0.1, 4, both), start)
+        assert symplectic_defect(matrix, form) < 1e-10
+        assert abs(float(torch.linalg.det(matrix)) - 1) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "order"), [("tao2", 1e-5, 1e-3, 2), ("tao4", 1e-7, 1e-5, 4)]
+)
+def test_tao_seen_in_phase_space_is_only_nearly_symplectic(
+    name: str, low: float, high: float, order: int
+) -> None:
+    for seed in range(3):
+        defects = [
+            symplectic_defect(
+                jacobian(flow_map(JointHNet(seed), name, dt=0.5 / n, steps=n), randn(seed, 4)),
+                omega(2),
+            )
+            for n in (10, 20)
+        ]
+        assert low < defects[0] < high
+        assert slope((10, 20), defects) == pytest.approx(order, abs=0.3)
+
+
+# -- energy -----------------------------------------------------------------------------------
+
+
+def energy_error(field: object, name: str, z0: Tensor, dt: float, steps: int) -> Tensor:
+    with torch.no_grad():
+        energy = field(srnn.rollout(field, name, z0, dt=dt, steps=steps))
+    return (energy - energy[0]).abs().amax(dim=-1)
+
+
+@pytest.mark.parametrize("name", SPLITTINGS[:5])
+def test_the_energy_error_of_a_symplectic_method_is_bounded(name: str) -> None:
+    net = random_hnet(6, quadratic=True, hidden=4)
+    error = energy_error(net, name, randn(6, 2, 4), 0.1, 1000)
+    early, late = float(error[:250].max()), float(error[-250:].max())
+    assert 1e-8 < early < 1
+    assert late < 1.2 * early
+
+
+@pytest.mark.parametrize(
+    ("name", "dt", "steps"),
+    [("implicit-midpoint", 0.2, 250), ("tao2", 0.05, 800), ("tao4", 0.05, 400)],
+)
+def test_the_energy_error_is_bounded_where_h_is_not_separable(
+    name: str, dt: float, steps: int
+) -> None:
+    z0 = torch.tensor([[0.0, -1.5]], dtype=F64)
+    error = energy_error(ProductH(), name, z0, dt, steps)
+    early, late = float(error[: steps // 4].max()), float(error[-steps // 4 :].max())
+    assert 1e-8 < early < 0.1
+    assert late < 1.3 * early
+
+
+def test_the_energy_error_of_euler_grows() -> None:
+    net = srnn.QuadraticH(2, dtype=F64)
+    with torch.no_grad():
+        net.potential.matrix.copy_(torch.tensor([[2.0, -0.5], [-0.5, 1.5]]))
+    error = energy_error(net, "euler", randn(5, 2, 4), 0.1, 400)
+    assert bool((error[1:] > error[:-1]).all())
+    assert error[400] > 10 * error[100]
+
+
+def test_implicit_midpoint_keeps_a_quadratic_energy() -> None:
+    net = srnn.QuadraticH(2, dtype=F64)
+    with torch.no_grad():
+        net.potential.matrix.copy_(torch.tensor([[2.0, -0.5], [-0.5, 1.5]]))
+    assert energy_error(net, "implicit-midpoint", randn(5, 2, 4), 0.3, 100).max() < 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_euler_step_on_a_convex_separable_hamiltonian_expands(seed: int) -> None:
+    H, z0, h = ConvexH(3), randn(seed, 6), 0.2
+    hessian = torch.autograd.functional.hessian(H, z0)
+    expected = torch.linalg.det(torch.eye(3, dtype=F64) + h * h * hessian[3:, 3:] @ hessian[:3, :3])
+    found = torch.linalg.det(jacobian(flow_map(H, "euler", dt=h, steps=1), z0))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    assert found > 1 + h * h  # det(I + h^2 AB) >= 1 + h^2 tr(AB)
+
+
+# -- exact results ----------------------------------------------------------------------------
+
+
+def test_leapfrog_with_the_shadow_pair_is_the_exact_flow_of_a_chain() -> None:
+    """The pair that learning through leapfrog has to find, section 4.1 of the paper."""
+    masses = torch.tensor([0.8, 1.3, 1.0, 0.6], dtype=F64)
+    springs = torch.tensor([4.0, 6.0, 5.0, 7.0, 3.0], dtype=F64)
+    stiffness = (
+        torch.diag(springs[:-1] + springs[1:])
+        - torch.diag(springs[1:-1], 1)
+        - torch.diag(springs[1:-1], -1)
+    )
+    h, root = 0.1, masses.rsqrt().diag()
+    squares, modes = torch.linalg.eigh(root @ stiffness @ root)
+    w = squares.sqrt()
+    sinc = modes @ torch.diag(torch.sin(w * h) / (w * h)) @ modes.mT
+    tangent = modes @ torch.diag(2 * w * torch.tan(w * h / 2) / h) @ modes.mT
+    H = QuadraticHamiltonian(root @ sinc @ root, root.inverse() @ tangent @ root.inverse())
+    step = srnn.rollout(H, "leapfrog", torch.eye(8, dtype=F64), dt=h, steps=1)[-1].mT
+    exact = torch.linalg.matrix_exp(h * linear_matrix(torch.diag(1 / masses), stiffness))
+    assert (step - exact).abs().max() < 1e-12
+    plain = QuadraticHamiltonian(torch.diag(1 / masses), stiffness)
+    other = srnn.rollout(plain, "leapfrog", torch.eye(8, dtype=F64), dt=h, steps=1)[-1].mT
+    assert (other - exact).abs().max() > 1e-4  # the true H is not that pair
+
+
+# -- an O-NET through leapfrog ----------------------------------------------------------------
+
+
+def by_hand(net: srnn.ONet, z: Tensor, h: float, steps: int, reuse: bool) -> Tensor:
+    """Leapfrog for an O-NET, written out after equation (4), in both readings."""
+    d = net.dim
+    q, p = z[..., :d], z[..., d:]
+    kick = net(torch.cat((q, p), -1))[..., d:]
+    states = [z]
+    for _ in range(steps):
+        if not reuse:
+            kick = net(torch.cat((q, p), -1))[..., d:]
+        half = p + h / 2 * kick
+        q = q + h * net(torch.cat((q, half), -1))[..., :d]
+        kick = net(torch.cat((q, half), -1))[..., d:]
+        p = half + h / 2 * kick
+        states.append(torch.cat((q, p), -1))
+    return torch.stack(states)
+
+
+@pytest.mark.parametrize(("name", "reuse"), [("leapfrog", False), ("leapfrog-reused-kick", True)])
+def test_leapfrog_conventions_for_an_onet(name: str, reuse: bool) -> None:
+    net, z0 = srnn.ONet(2, 16, generator=seeded(0), dtype=F64), randn(0, 3, 4)
+    found = srnn.rollout(net, name, z0, dt=0.2, steps=6)
+    torch.testing.assert_close(found, by_hand(net, z0, 0.2, 6, reuse), rtol=0, atol=1e-14)
+    assert (found - by_hand(net, z0, 0.2, 6, not reuse)).abs().max() > 1e-5
+
+
+def test_leapfrog_of_an_onet_is_a_function_of_the_state() -> None:
+    net, z0 = srnn.ONet(2, 16, generator=seeded(0), dtype=F64), randn(0, 3, 4)
+
+    def twice(name: str) -> Tensor:
+        middle = srnn.rollout(net, name, z0, dt=0.2, steps=5)[-1]
+        return srnn.rollout(net, name, middle, dt=0.2, steps=5)[-1]
+
+    whole = srnn.rollout(net, "leapfrog", z0, dt=0.2, steps=10)[-1]
+    torch.testing.assert_close(twice("leapfrog"), whole, rtol=0, atol=1e-14)
+    # The other convention carries the kick in its state, and starts afresh from (q, p) alone.
+    whole = srnn.rollout(net, "leapfrog-reused-kick", z0, dt=0.2, steps=10)[-1]
+    assert (twice("leapfrog-reused-kick") - whole).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("name", SPLITTINGS)
+def test_a_rollout_of_an_hnet_can_be_cut_anywhere(name: str) -> None:
+    net, z0 = random_hnet(1), randn(1, 3, 4)
+    whole = srnn.rollout(net, name, z0, dt=0.2, steps=10)
+    rest = srnn.rollout(net, name, whole[5], dt=0.2, steps=5)
+    torch.testing.assert_close(rest, whole[5:], rtol=0, atol=1e-13)
+
+
+def test_for_a_separable_hamiltonian_both_conventions_are_one_method() -> None:
+    net, z0 = random_hnet(0, quadratic=True), randn(0, 3, 4)
+    one, other = (
+        srnn.rollout(net, name, z0, dt=0.2, steps=6)
+        for name in ("leapfrog", "leapfrog-reused-kick")
+    )
+    assert torch.equal(one, other)
+
+
+# -- the implicit midpoint rule ---------------------------------------------------------------
+
+
+def test_implicit_midpoint_solves_its_equation_to_rounding() -> None:
+    field, z0 = as_field(JointHNet(1)), randn(1, 5, 4)
+    z1 = integrators.get("implicit-midpoint").step(field, z0, 0.5)
+    assert (z1 - z0 - 0.5 * field((z0 + z1) / 2)).detach().abs().max() < 1e-14
+
+
+def test_implicit_midpoint_takes_each_state_for_itself() -> None:
+    net, z0 = JointHNet(1), randn(1, 4, 4)
+    together = srnn.rollout(net, "implicit-midpoint", z0, dt=0.5, steps=3)
+    for k in range(4):
+        alone = srnn.rollout(net, "implicit-midpoint", z0[k], dt=0.5, steps=3)
+        torch.testing.assert_close(together[:, k], alone, rtol=0, atol=1e-13)
+
+
+def test_implicit_midpoint_converges_in_single_precision() -> None:
+    z0 = torch.tensor([[3.0, 0.0], [0.1, 200.0]])
+    z = srnn.rollout(Pendulum(gravity=1.0), "implicit-midpoint", z0, dt=0.1, steps=50)
+    assert z.dtype == torch.float32
+    assert bool(torch.isfinite(z).all())
+
+
+def test_implicit_midpoint_says_when_it_does_not_converge() -> None:
+    impatient = integrators.ImplicitMidpoint(iterations=2)
+    with pytest.raises(
+        ConvergenceError, match=r"did not converge in 2 Newton steps at dt=1: .*sma"
+    ):
+        srnn.rollout(ProductH(), impatient, torch.tensor([[1.0, 2.0]], dtype=F64), dt=1.0, steps=1)
+
+
+# -- refusals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SPLITTINGS)
+def test_a_splitting_refuses_a_hamiltonian_that_is_not_separable(name: str) -> None:
+    expected = rf"{name}' splits H .* ProductH is not separable. Use 'tao2' or 'tao4'"
+    with pytest.raises(ValueError, match=expected):
+        srnn.rollout(ProductH(), name, torch.zeros(1, 2), dt=0.1, steps=1)
+
+
+@pytest.mark.parametrize("name", ["tao2", "tao4"])
+def test_tao_refuses_a_field_without_a_hamiltonian(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"'{name}' is for Hamiltonians; the field has none"):
+        srnn.rollout(VectorField(torch.neg, dim=1), name, torch.zeros(1, 2), dt=0.1, steps=1)
+
+
+def test_an_unknown_name_is_answered_by_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"Unknown `integrator`: 'verlet'\. Known: ") as caught:
+        integrators.get("verlet")
+    assert all(repr(name) in str(caught.value) for name in ORDERS)
+
+
+@pytest.mark.parametrize("wrong", [None, 4, integrators.Splitting, srnn.RNN(1, 2)])
+def test_what_is_no_integrator_is_refused(wrong: object) -> None:
+    with pytest.raises(TypeError, match=r"Expected an integrator or its name; got .*'leapfrog'"):
+        integrators.get(wrong)
+
+
+def test_a_splitting_has_only_kicks_and_drifts() -> None:
+    with pytest.raises(ValueError, match=r"Unknown `stage`: 'turn'\. Known: 'kick', 'drift'"):
+        integrators.Splitting("mine", 1, (("kick", 1.0), ("turn", 1.0)))
+
+
+def test_an_integrator_object_is_taken_as_it_is() -> None:
+    tight = integrators.Tao("tao-tight", 2, (1.0,), omega=50.0)
+    assert integrators.get(tight) is tight
+    # A tighter binding keeps the copies closer together.
+    field, z0 = as_field(ProductH()), torch.tensor([[0.0, -1.5]], dtype=F64)
+
+    def distance(method: integrators.Integrator) -> float:
+        state = method.init(field, z0)
+        state = state._replace(twin=state.twin + 0.1)
+        farthest = 0.0
+        for _ in range(150):
+            state = method.step(field, state, 0.01)
+            farthest = max(farthest, float((state.z - state.twin).norm()))
+        return farthest
+
+    loose = integrators.Tao("tao-loose", 2, (1.0,), omega=0.1)
+    start = 0.1 * 2**0.5
+    assert distance(tight) < 1.1 * start
+    assert distance(loose) > 1.5 * start
