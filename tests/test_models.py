@@ -1,0 +1,377 @@
+"""What a user holds: fit, predict, units, files."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import srnn
+from srnn import integrators
+from srnn.errors import CheckpointError
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def chain():
+    return srnn.systems.SpringChain.random(masses=4, generator=seeded(7))
+
+
+@pytest.fixture(scope="module")
+def data(chain):
+    return chain.simulate(40, steps=9, dt=0.1, generator=seeded(1), dtype=torch.float64)
+
+
+def model_of(net=None, *args, seed=0, **settings):
+    net = srnn.HNet(4, 16, generator=seeded(seed)).double() if net is None else net
+    return srnn.Model(net, *args, generator=seeded(seed), **settings)
+
+
+# -- integrators of training and of testing -------------------------------------------------------
+
+
+@pytest.mark.parametrize("train", ["euler", "leapfrog"])
+@pytest.mark.parametrize("test", ["euler", "leapfrog"])
+def test_train_and_test_integrators_are_independent(data, train, test):
+    model = model_of(None, train, test_integrator=test)
+    model.fit(data, epochs=2, window=2, progress=False)
+    expected = srnn.rollout(model.field, test, data.values[0], dt=0.1, steps=5)
+    predicted = model.predict(data, steps=5)
+    torch.testing.assert_close(predicted.values, expected.detach(), rtol=1e-10, atol=1e-12)
+
+
+def test_the_label_e_l_trains_as_e_e_and_predicts_as_l_l(data):
+    trained = {}
+    for name, test in (("E-E", "euler"), ("E-L", "leapfrog")):
+        model = model_of(None, "euler", test_integrator=test)
+        model.fit(data, epochs=2, progress=False)
+        trained[name] = model
+    for a, b in zip(*(m.net.parameters() for m in trained.values()), strict=True):
+        assert torch.equal(a, b)
+    by_argument = trained["E-E"].predict(data, steps=5, integrator="leapfrog")
+    assert torch.equal(by_argument.values, trained["E-L"].predict(data, steps=5).values)
+
+
+def test_step_size_and_number_of_steps_at_test_time_are_free(data):
+    model = model_of()
+    model.fit(data, epochs=2, progress=False)
+    halved = model.predict(data, steps=20, dt=0.05)
+    assert (halved.dt, halved.steps) == (0.05, 20)
+    finer = model.predict(data, steps=10, substeps=2)
+    torch.testing.assert_close(halved.values[::2], finer.values, rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(finer.values, model.predict(data, steps=10).values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("net", [srnn.RNN, srnn.LSTM])
+def test_recurrent_networks_learn_and_know_one_spacing(data, net):
+    model = model_of(net(4, 32, generator=seeded()).double(), None)
+    history = model.fit(data, epochs=15, learning_rate=1e-2, progress=False)
+    assert history.train_loss[-1] < 0.5 * history.train_loss[0]
+    assert model.predict(data, steps=30).steps == 30
+    with pytest.raises(ValueError, match=r"has learnt steps of dt=0\.1 and knows no others"):
+        model.predict(data, steps=3, dt=0.05)
+    other = srnn.Trajectories.from_states(data.values, dt=0.2)
+    with pytest.raises(ValueError, match=r"has learnt steps of dt=0\.1 and knows no others"):
+        model.fit(other, epochs=1, progress=False)
+    with pytest.raises(TypeError, match="has no vector field"):
+        _ = model.field
+
+
+def test_the_true_equations_predict_but_do_not_train(chain, data):
+    model = srnn.SRNN(dim=4, hamiltonian=chain)
+    by_hand = srnn.rollout(chain, "leapfrog", data.values[0], dt=0.1, steps=9)
+    assert torch.equal(model.predict(data, steps=9).values, by_hand)
+    with pytest.raises(ValueError, match="SpringChain has no parameters to train"):
+        model.fit(data)
+    with pytest.raises(TypeError, match="not a module and has no weights to save"):
+        model.save("nowhere.srnn")
+
+
+# -- learning -------------------------------------------------------------------------------------
+
+
+def test_a_quadratic_h_learns_the_shadow_of_the_chain_and_not_the_chain(chain, data):
+    """Through leapfrog the learnt H is the one whose leapfrog is the truth (section 4.1)."""
+    model = srnn.SRNN(dim=4, hamiltonian=srnn.QuadraticH(4).double(), generator=seeded())
+    model.fit(data, window=2, epochs=150, learning_rate=3e-2, patience=None, progress=False)
+    shadow = chain.shadow_hamiltonian(0.1)
+    q = torch.eye(4, dtype=torch.float64)
+    learnt, true, modified = (
+        h.potential_gradient(q) - h.potential_gradient(0 * q)
+        for h in (model.hamiltonian, chain, shadow)
+    )
+    assert (learnt - modified).norm() < 0.02 * (learnt - true).norm()
+
+
+def test_noisy_spring_chain_is_learnt_far_better_than_predicting_zero():
+    """The main job at the paper's size: 20 masses, 1000 x 10 noisy points, 200 states."""
+    g = seeded(0)
+    chain = srnn.systems.SpringChain.random(masses=20, generator=g)
+    train = chain.simulate(1000, steps=9, dt=0.1, generator=g).with_noise(0.2, generator=g)
+    model = srnn.SRNN(dim=20, hidden=256, generator=g)
+    model.fit(train, iso=False, epochs=10, progress=False)
+    test = chain.simulate(32, steps=199, dt=0.1, generator=g).with_noise(0.2, generator=g)
+    prediction = model.predict(test.first(10), steps=199, iso=False)
+    error = srnn.metrics.position_error(prediction, test).mean()
+    zero = test.q.norm(dim=-1).mean()
+    assert error < 0.6 * zero
+    clean = srnn.metrics.position_error(prediction, test, against="clean").mean()
+    assert clean < error
+
+
+def test_hnn_learns_from_derivatives_alone():
+    chain = srnn.systems.FPUT(3)
+    data = chain.simulate(100, steps=4, dt=0.3, generator=seeded(), derivatives=True)
+    model = srnn.HNN(dim=3, hidden=64, generator=seeded(1))
+    model.fit(data, epochs=40, learning_rate=3e-3, progress=False)
+    field = srnn.fields.as_field(chain)
+    z = data.values.flatten(0, 1)
+    assert (model.field(z) - field(z)).norm() < 0.05 * field(z).norm()
+    with pytest.raises(ValueError, match=r"needs `data` with derivatives: simulate\(..., deriv"):
+        model.fit(srnn.Trajectories.from_states(data.values, dt=0.3))
+
+
+def test_a_second_fit_goes_on_from_the_first(data):
+    model = model_of()
+    first = model.fit(data, epochs=5, progress=False, scheduler=None)
+    units = model.scale
+    second = model.fit(data, epochs=5, progress=False, scheduler=None)
+    assert second.train_loss[0] < first.train_loss[0]
+    assert model.scale is units
+
+
+# -- units ----------------------------------------------------------------------------------------
+
+
+def test_other_units_give_the_same_predictions_after_conversion(data):
+    """q in other units, p in others again, another unit of time and another origin."""
+    factor = torch.tensor([1000.0] * 4 + [0.02] * 4, dtype=torch.float64)
+    origin = torch.arange(8, dtype=torch.float64)
+    converted = srnn.Trajectories.from_states(data.values * factor + origin, dt=data.dt * 60)
+    predictions = []
+    for observed in (data, converted):
+        model = srnn.SRNN(4, 16, dtype=torch.float64, generator=seeded(3))
+        model.fit(observed, epochs=8, batch_size=8, progress=False)
+        predictions.append(model.predict(observed, steps=40))
+    assert predictions[1].dt == pytest.approx(6.0)
+    back = (predictions[1].values - origin) / factor
+    torch.testing.assert_close(back, predictions[0].values, rtol=1e-7, atol=1e-7)
+
+
+def test_the_learnt_field_is_in_the_units_of_the_data(chain, data):
+    model = srnn.SRNN(4, 16, dtype=torch.float64, generator=seeded(3))
+    model.fit(data, epochs=20, progress=False)
+    z, truth = data.values.flatten(0, 1), srnn.fields.as_field(chain)
+    assert (model.field(z) - truth(z)).norm() < 0.1 * truth(z).norm()
+    energies = model.hamiltonian(z)
+    slope = torch.func.grad(lambda x: model.hamiltonian(x).sum())(z)
+    q_slope, p_slope = slope.chunk(2, dim=-1)
+    assert energies.shape == z.shape[:1]
+    torch.testing.assert_close(model.field(z), torch.cat((p_slope, -q_slope), dim=-1))
+
+
+def test_an_onets_field_is_in_the_units_of_the_data(chain, data):
+    model = model_of(srnn.ONet(4, 64, generator=seeded()).double(), "rk4")
+    model.fit(data, epochs=100, learning_rate=1e-2, batch_size=8, progress=False)
+    z, truth = data.values.flatten(0, 1), srnn.fields.as_field(chain)
+    assert (model.field(z) - truth(z)).norm() < 0.25 * truth(z).norm()
+    with pytest.raises(TypeError, match="ONet is not a Hamiltonian"):
+        _ = model.hamiltonian
+
+
+# -- predictions ----------------------------------------------------------------------------------
+
+
+def test_only_the_first_state_matters_without_iso(data):
+    model = model_of()
+    assert torch.equal(
+        model.predict(data.first(1), steps=9).values, model.predict(data, steps=9).values
+    )
+
+
+def test_predictions_that_leave_the_numbers_carry_a_status(data):
+    explosive = srnn.fields.VectorField(lambda z: z**3, dim=4)
+    model = srnn.Model(explosive, "euler")
+    z = torch.stack((data.values[0] * 0.01, data.values[0] * 100.0))[:, 0]
+    start = srnn.Trajectories.from_states(z[None], dt=0.1)
+    predicted = model.predict(start, steps=50)
+    assert predicted.status.tolist() == [0, 1]
+    assert torch.isfinite(predicted.values[:, 0]).all()
+    assert not torch.isfinite(predicted.values[-1, 1]).all()
+
+
+@pytest.mark.parametrize("method", ["fit", "predict"])
+def test_iso_is_refused_until_it_is_there(data, method):
+    arguments = {"fit": {}, "predict": {"steps": 3}}[method]
+    with pytest.raises(NotImplementedError, match=r"iso=True\) is not part of this version yet"):
+        getattr(model_of(), method)(data, iso=True, **arguments)
+
+
+# -- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda d: d.values, "Expected `data` to be srnn.Trajectories; got Tensor"),
+        (lambda d: d.to(torch.float32), "`data` and `model` to have one dtype; got torch.float32"),
+        (lambda d: d.first(1), "Expected `data` of at least two states a trajectory; got 1"),
+        (lambda d: d.select(0), "Expected at least two trajectories, one to hold out"),
+        (
+            lambda d: srnn.Trajectories.from_states(d.values[..., :6], dt=0.1),
+            "Expected `data` with dim=4, as the model's; got 3",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(data, make, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        model_of().fit(make(data))
+
+
+def test_a_window_longer_than_the_trajectories_is_refused(data):
+    with pytest.raises(ValueError, match="A window of 11 states is longer than the trajectories"):
+        model_of().fit(data, window=11)
+
+
+def test_one_trajectory_is_enough_without_validation(data):
+    history = model_of().fit(data.select(0), validation=0, epochs=2, progress=False)
+    assert history.epochs == 2
+    assert history.validation_loss == []
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: srnn.SRNN(0), "Expected `dim` to be at least 1; got 0"),
+        (lambda: srnn.SRNN(2.0), "Expected `dim` to be an integer; got 2.0"),
+        (lambda: srnn.SRNN(2, hidden=()), "Expected `hidden` to be an int or a non-empty tuple"),
+        (lambda: srnn.SRNN(2, integrator="verlet"), "Unknown `integrator`: 'verlet'. Known: 'eul"),
+        (lambda: srnn.SRNN(2, preset="papers"), "Unknown `preset`: 'papers'. Known: None, 'paper'"),
+        (lambda: srnn.SRNN(2, dtype="float16"), "Unknown `dtype`: 'float16'. Known: 'float32'"),
+        (lambda: srnn.SRNN(2, dtype=torch.int64), "Unknown `dtype`: torch.int64. Known: 'float32'"),
+        (lambda: srnn.SRNN(2, generator=3), "Expected `generator` to be a torch.Generator or None"),
+        (
+            lambda: srnn.SRNN(3, hamiltonian=srnn.QuadraticH(2)),
+            "Expected a Hamiltonian with dim=3; got 2",
+        ),
+        (lambda: srnn.Model(srnn.RNN(2, 8)), "RNN is its own step: pass integrator=None"),
+        (lambda: srnn.Model(srnn.ONet(2, 8), None), "ONet needs an integrator, such as 'leapfrog'"),
+        (lambda: srnn.Model(srnn.ONet(2, 8), 3), "Expected an integrator or its name; got int"),
+    ],
+)
+def test_a_wrong_model_is_refused(build, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"steps": 0}, "Expected `steps` to be at least 1; got 0"),
+        ({"steps": -3}, "Expected `steps` to be at least 1; got -3"),
+        ({"steps": 3, "dt": 0.0}, "Expected `dt` to be a positive finite number; got 0.0"),
+        ({"steps": 3, "dt": math.nan}, "Expected `dt` to be a positive finite number; got nan"),
+        ({"steps": 3, "integrator": "rk5"}, "Unknown `integrator`: 'rk5'. Known: 'euler'"),
+        ({"steps": 3, "substeps": 0}, "Expected `substeps` to be at least 1; got 0"),
+    ],
+)
+def test_a_wrong_prediction_is_refused(data, arguments, text):
+    with pytest.raises(ValueError, match=text):
+        model_of().predict(data, **arguments)
+
+
+def test_observations_that_do_not_fit_are_refused(data):
+    model = model_of()
+    with pytest.raises(
+        TypeError, match=r"Expected `observed` to be srnn\.Trajectories; got ndarray"
+    ):
+        model.predict(np.zeros((3, 2, 8)), steps=3)
+    with pytest.raises(ValueError, match=r"Expected `observed` to have shape \(batch, 2\*dim\)"):
+        model.predict(srnn.Trajectories.from_states(data.values[..., :6], dt=0.1), steps=3)
+    with pytest.raises(TypeError, match="`observed` and `model` to have one dtype"):
+        model.predict(data.to(torch.float32), steps=3)
+
+
+def test_odd_inputs_are_accepted_and_never_written_to(data):
+    """Non-contiguous and graph-carrying values serve as well, and stay as they are."""
+    plain = data.values.clone()
+    odd = plain.transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    assert not odd.is_contiguous()
+    observed = srnn.Trajectories.from_states(odd, dt=0.1)
+    model, twin = model_of(), model_of()
+    history = model.fit(observed, epochs=2, progress=False)
+    assert history.train_loss == twin.fit(data, epochs=2, progress=False).train_loss
+    model.predict(observed, steps=3)
+    assert torch.equal(odd.detach(), plain)
+    assert odd.grad is None
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+NETWORKS = {
+    "HNet": (lambda: srnn.HNet(4, (8, 8), quadratic=True).double(), "leapfrog"),
+    "QuadraticH": (lambda: srnn.QuadraticH(4).double(), "yoshida4"),
+    "ONet": (lambda: srnn.ONet(4, 8).double(), "rk4"),
+    "RNN": (lambda: srnn.RNN(4, 8, bounded=True).double(), None),
+    "LSTM": (lambda: srnn.LSTM(4, 16).double(), None),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_saved_model_predicts_the_same_bits(tmp_path, data, name):
+    build, integrator = NETWORKS[name]
+    model = model_of(build(), integrator)
+    model.fit(data, epochs=2, progress=False)
+    model.save(tmp_path / "model.srnn")
+    loaded = srnn.load(tmp_path / "model.srnn")
+    assert repr(loaded) == repr(model)
+    assert torch.equal(loaded.predict(data, steps=9).values, model.predict(data, steps=9).values)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.srnn"]
+
+
+def test_classes_presets_and_own_integrators_survive_a_file(tmp_path, data):
+    slow = integrators.Splitting("mine", 2, (("kick", 0.5), ("drift", 1.0), ("kick", 0.5)))
+    for model in (
+        srnn.SRNN(4, 8, integrator=slow, test_integrator="euler", preset="paper"),
+        srnn.HNN(4, 8, integrator=integrators.Tao("loose", 2, (1.0,), omega=1.0)),
+    ):
+        model.save(tmp_path / "model.srnn")
+        loaded = srnn.load(tmp_path / "model.srnn")
+        assert type(loaded) is type(model)
+        assert loaded.preset == model.preset
+        assert loaded.integrator == model.integrator
+        assert loaded.test_integrator == model.test_integrator
+
+
+class OwnNet(torch.nn.Module):
+    dim, separable = 4, True
+
+    def __init__(self):
+        super().__init__()
+        self.stiffness = torch.nn.Parameter(torch.ones(4, dtype=torch.float64))
+
+    def forward(self, z):
+        return (z[..., 4:].square() + self.stiffness * z[..., :4].square()).sum(-1) / 2
+
+
+def test_a_users_own_hamiltonian_trains_and_is_loaded_into_a_net_it_gives(tmp_path, data):
+    model = srnn.SRNN(4, hamiltonian=OwnNet(), generator=seeded())
+    history = model.fit(data, epochs=20, learning_rate=0.1, progress=False)
+    assert history.train_loss[-1] < history.train_loss[0]
+    model.save(tmp_path / "own.srnn")
+    with pytest.raises(CheckpointError, match="holds weights of OwnNet, which is not one of the"):
+        srnn.load(tmp_path / "own.srnn")
+    loaded = srnn.load(tmp_path / "own.srnn", net=OwnNet())
+    assert torch.equal(loaded.predict(data, steps=5).values, model.predict(data, steps=5).values)
+    with pytest.raises(CheckpointError, match="does not fit ONet"):
+        srnn.load(tmp_path / "own.srnn", net=srnn.ONet(4, 8))
+
+
+def test_converting_a_model_converts_its_units_too(data):
+    model = model_of()
+    model.fit(data, epochs=2, progress=False)
+    single = model.to(torch.float32).predict(data.to(torch.float32), steps=9)
+    assert single.values.dtype == torch.float32
