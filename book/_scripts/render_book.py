@@ -51,7 +51,11 @@ def build(source: Path, output: Path) -> Path:
     made = source / "_build"
     command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(source)]
     command += ["--path-output", str(source), "-n", "-W", "--keep-going", "--quiet"]
-    subprocess.run(command, check=True)
+    # Kept for a failure only: it names the place that the site is about to be moved from.
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        print(done.stdout)
+        done.check_returncode()
     if not (made / "html" / "index.html").is_file():
         raise SystemExit(f"Expected the build to write {page.relative_to(output)}; it did not.")
     shutil.move(made / "html", page.parent)
