@@ -28,10 +28,11 @@ help:
 	@echo "make clean    remove what was built (make distclean: the environment too)"
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
-	  f"srnn needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}. " \
-	  "Name another one: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
+	  "srnn needs Python 3.11 or newer; %s is %d.%d. Name another one: make PYTHON=python3.11" \
+	  % (sys.executable, v[0], v[1]))'
+	@# A half-made environment would be taken for a whole one the next time.
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(STAMP): | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
