@@ -153,6 +153,12 @@ def test_valid_prediction_time() -> None:
     exact = Trajectories.from_states(truth.values, dt=0.5)
     assert (metrics.valid_prediction_time(exact, noisy, against="clean") == 2.0).all()
     assert (metrics.valid_prediction_time(exact, noisy) < 2.0).all()
+    # A prediction that left the finite numbers is good until then.
+    values = truth.values.clone()
+    values[3:, 1], values[2:, 2] = math.nan, math.inf
+    diverged = Trajectories.predicted(values, dt=0.5)
+    assert metrics.valid_prediction_time(diverged, truth).tolist() == [2.0, 1.0, 0.5, 2.0]
+    assert math.isnan(metrics.summary(diverged, truth).mean)
     rest = Trajectories.from_states(torch.zeros(5, 1, 2), dt=0.5)
     assert metrics.valid_prediction_time(rest, rest).tolist() == [2.0]
     for bad in (0.0, -1.0, math.nan):
@@ -175,7 +181,7 @@ def test_angular_momentum() -> None:
     text = "Expected 3 bodies in 2 dimensions to have 6 positions; the trajectories have 4."
     with pytest.raises(ValueError, match=re.escape(text)):
         metrics.angular_momentum(random(2, 2, 4), bodies=3)
-    with pytest.raises(ValueError, match="Unknown `dimensions`: 4. Known: 2, 3"):
+    with pytest.raises(ValueError, match=r"Unknown `dimensions`: 4. Known: 2, 3"):
         metrics.angular_momentum(random(2, 2, 4), bodies=1, dimensions=4)
     with pytest.raises(ValueError, match="Expected `bodies` to be at least 1; got 0"):
         metrics.angular_momentum(random(2, 2, 4), bodies=0)
@@ -202,13 +208,13 @@ def test_what_cannot_be_compared(metric: object) -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(text)):
             metric(guess, truth)  # type: ignore[operator]
-    with pytest.raises(ValueError, match="Unknown `against`: 'dirty'. Known: 'noisy', 'clean'"):
+    with pytest.raises(ValueError, match=r"Unknown `against`: 'dirty'. Known: 'noisy', 'clean'"):
         metric(truth, truth, against="dirty")  # type: ignore[operator]
     with pytest.raises(ValueError, match="does not know its values without noise"):
         metric(truth, truth, against="clean")  # type: ignore[operator]
-    with pytest.raises(TypeError, match="`truth` to be srnn.Trajectories; got Tensor"):
+    with pytest.raises(TypeError, match=r"`truth` to be srnn.Trajectories; got Tensor"):
         metric(truth, truth.values)  # type: ignore[operator]
-    with pytest.raises(TypeError, match="`prediction` to be srnn.Trajectories; got Tensor"):
+    with pytest.raises(TypeError, match=r"`prediction` to be srnn.Trajectories; got Tensor"):
         metric(truth.values, truth)  # type: ignore[operator]
 
 

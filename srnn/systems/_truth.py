@@ -43,12 +43,12 @@ class OrbitStatus(IntEnum):
     OK = 0
     """Computed to the tolerance asked for."""
 
-    ENERGY_DRIFT = 1
-    """The energy drifts by more than the limit: a close encounter too tight to be resolved."""
-
-    STOPPED = 2
+    STOPPED = 1
     """The integration could not go on (a collision, or an escape to infinity in finite time).
-    The states after the stop repeat the last state that was reached."""
+    The states after the stop are NaN."""
+
+    ENERGY_DRIFT = 2
+    """The energy drifts by more than the limit: a close encounter too tight to be resolved."""
 
 
 class AdaptiveTruth(System):
@@ -204,5 +204,5 @@ def _solve(
             np.concatenate([states for states, _ in halves], axis=1),
             np.concatenate([reached for _, reached in halves]),
         )
-    values[count:] = values[count - 1]
+    values[count:] = np.nan
     return values, np.full(batch, count)
