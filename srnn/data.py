@@ -399,7 +399,8 @@ class Trajectories:
             If the file is truncated or is not a file of trajectories.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # NumPy leaves a damaged file open that it has opened itself.
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except (FileNotFoundError, IsADirectoryError, PermissionError):
             raise

@@ -1,0 +1,156 @@
+import pytest
+import torch
+from helpers import F64, ConvexH, JointHNet, ProductH, randn, random_hnet, seeded
+
+import srnn
+from srnn.fields import Hamiltonian, HamiltonianField, VectorField, as_field, weight_of
+from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
+
+
+def hamiltons_equations(H: object, z: torch.Tensor) -> torch.Tensor:
+    """(dH/dp, -dH/dq) by autograd of the energy, which every field has to agree with."""
+    z = z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(H(z).sum(), z)
+    dim = z.shape[-1] // 2
+    return torch.cat((gradient[..., dim:], -gradient[..., :dim]), dim=-1)
+
+
+HAMILTONIANS = {
+    "hnet": random_hnet(0),
+    "deep-quadratic-hnet": random_hnet(1, hidden=(8, 6, 4), quadratic=True),
+    "convex-by-autograd": ConvexH(2),
+    "joint": JointHNet(0),
+    "double-pendulum": srnn.systems.DoublePendulum(),
+    "henon-heiles": srnn.systems.HenonHeiles(),
+}
+
+
+@pytest.mark.parametrize("H", HAMILTONIANS.values(), ids=HAMILTONIANS)
+def test_a_hamiltonian_field_is_hamiltons_equations(H: object) -> None:
+    field, z = HamiltonianField(H), randn(0, 3, 5, 4)
+    expected = hamiltons_equations(H, z)
+    torch.testing.assert_close(field(z), expected, rtol=1e-12, atol=1e-12)
+    q, p = z[..., :2], z[..., 2:]
+    torch.testing.assert_close(field.velocity(q, p), expected[..., :2], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(field.force(q, p), expected[..., 2:], rtol=1e-12, atol=1e-12)
+
+
+def test_the_signs_on_an_oscillator() -> None:
+    field = as_field(srnn.systems.MassSpring(mass=2.0, stiffness=3.0))
+    z = torch.tensor([1.0, 4.0])
+    assert field(z).tolist() == [2.0, -3.0]
+    assert field.velocity(z[:1], z[1:]).tolist() == [2.0]
+    assert field.force(z[:1], z[1:]).tolist() == [-3.0]
+
+
+def test_a_closed_form_gradient_is_used_where_there_is_one() -> None:
+    class Given:
+        dim, separable = 1, False
+
+        def __call__(self, z: torch.Tensor) -> torch.Tensor:
+            raise AssertionError("the energy is not needed")
+
+        def gradient(self, z: torch.Tensor) -> torch.Tensor:
+            return 2 * z
+
+    assert HamiltonianField(Given())(torch.tensor([1.0, 3.0])).tolist() == [6.0, -2.0]
+
+
+@pytest.mark.parametrize("H", [ConvexH(2), JointHNet(0)], ids=["separable", "joint"])
+def test_a_field_by_autograd_is_differentiable_again(H: object) -> None:
+    field, z = HamiltonianField(H), randn(0, 4)
+    matrix = torch.autograd.functional.jacobian(field, z)
+    hessian = torch.autograd.functional.hessian(H, z)
+    expected = torch.cat((hessian[2:], -hessian[:2]))
+    torch.testing.assert_close(matrix, expected, rtol=1e-10, atol=1e-10)
+
+
+# torch's forward mode loads its own TorchScript decompositions.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("H", HAMILTONIANS.values(), ids=HAMILTONIANS)
+def test_fields_compose_with_torch_func(H: object) -> None:
+    field, z, tangent = HamiltonianField(H), randn(0, 5, 4), randn(1, 5, 4)
+    torch.testing.assert_close(torch.func.vmap(field)(z), field(z))
+    matrices = torch.func.vmap(torch.func.jacrev(field))(z)
+    for k in range(5):
+        reverse = torch.autograd.functional.jacobian(field, z[k])
+        torch.testing.assert_close(matrices[k], reverse, rtol=1e-10, atol=1e-12)
+    value, derivative = torch.func.jvp(field, (z,), (tangent,))
+    torch.testing.assert_close(value, field(z))
+    torch.testing.assert_close(derivative, torch.einsum("bij,bj->bi", matrices, tangent))
+
+
+def test_a_vector_field_is_its_function() -> None:
+    field, z = (
+        VectorField(lambda z: z * torch.tensor([1.0, 2.0, 3.0, 4.0]), dim=2),
+        torch.ones(3, 4),
+    )
+    assert field(z)[0].tolist() == [1, 2, 3, 4]
+    assert field.velocity(z[:, :2], z[:, 2:])[0].tolist() == [1, 2]
+    assert field.force(z[:, :2], z[:, 2:])[0].tolist() == [3, 4]
+    assert field.hamiltonian is None
+    assert not field.separable
+
+
+def test_as_field_knows_what_it_is_given() -> None:
+    H, f = random_hnet(0), srnn.ONet(2, 4, generator=seeded(0))
+    field = as_field(H)
+    assert isinstance(field, HamiltonianField)
+    assert field.hamiltonian is H
+    assert (field.dim, field.separable) == (2, True)
+    assert as_field(field) is field
+    assert isinstance(as_field(f), VectorField)
+    assert as_field(f).dim == 2
+    assert not as_field(ProductH()).separable
+    assert isinstance(H, Hamiltonian)
+
+    class Own:
+        dim, separable, hamiltonian = 1, False, None
+
+        def velocity(self, q: object, p: object) -> object:
+            return p
+
+        def force(self, q: object, p: object) -> object:
+            return q
+
+    own = Own()
+    assert as_field(own) is own
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "leapfrog", torch.zeros(2), lambda z: z])
+def test_what_is_no_field_is_refused(wrong: object) -> None:
+    with pytest.raises(
+        TypeError, match=r"Expected a field, a Hamiltonian .* VectorField\(function"
+    ):
+        as_field(wrong)
+
+
+def test_a_recurrent_network_is_no_field() -> None:
+    with pytest.raises(TypeError, match="LSTM gives the next state and no dz/dt"):
+        as_field(srnn.LSTM(1, 2, generator=seeded(0)))
+
+
+def test_a_hamiltonian_without_a_size_is_refused() -> None:
+    class NoDim:
+        separable = True
+
+    with pytest.raises(
+        TypeError, match="Expected a Hamiltonian with an attribute `dim`; got NoDim"
+    ):
+        as_field(NoDim())
+
+
+def test_the_weight_inside_a_field_tells_its_dtype() -> None:
+    H, f = random_hnet(0), srnn.ONet(2, 4, generator=seeded(0))
+    scale = Scale.identity(2, torch.zeros(1, dtype=F64))
+    for thing in (
+        H,
+        as_field(H),
+        ScaledHamiltonian(H, scale),
+        as_field(ScaledHamiltonian(H, scale)),
+    ):
+        assert weight_of(thing) is H.kinetic.mlp.layers[0].weight
+    for thing in (f, as_field(f), as_field(ScaledField(f, scale))):
+        assert weight_of(thing) is f.mlp.layers[0].weight
+    for thing in (ProductH(), as_field(ProductH()), VectorField(torch.neg, 1), torch.nn.Identity()):
+        assert weight_of(thing) is None

@@ -1,0 +1,246 @@
+import pytest
+import torch
+from helpers import F64, randn, random_hnet, seeded
+from torch import nn
+
+import srnn
+from srnn.nn import LSTM, MLP, RNN, HNet, ONet, QuadraticForm, QuadraticH
+
+
+def count(net: nn.Module) -> int:
+    return sum(weight.numel() for weight in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "dim", "hidden", "expected"),
+    [
+        (ONet, 20, 2048, 165_928),  # the paper's spring chain
+        (HNet, 20, 2048, 90_114),
+        (ONet, 6, (512, 512, 512), 538_124),  # its three bodies in the plane
+        (HNet, 6, (512, 512, 512), 1_058_818),
+    ],
+)
+def test_parameter_counts_of_the_paper(
+    kind: type[nn.Module], dim: int, hidden: int | tuple[int, ...], expected: int
+) -> None:
+    assert count(kind(dim, hidden, generator=seeded(0))) == expected
+
+
+def test_parameter_counts_of_the_rest() -> None:
+    # A quadratic term adds a matrix and a vector to each of K and V.
+    quadratic = HNet(20, 2048, quadratic=True, generator=seeded(0))
+    assert count(quadratic) == 90_114 + 2 * (20 * 20 + 20)
+    assert count(QuadraticH(20)) == 2 * (20 * 20 + 20)
+    h, d = 64, 20
+    rnn = (2 * d * h + h) + (h * h + h)
+    assert count(RNN(d, h, generator=seeded(0))) == rnn + 2 * d * h + 2 * d
+    assert count(LSTM(d, h, generator=seeded(0))) == 4 * rnn + 2 * d * h + 2 * d
+    assert count(LSTM(d, 2 * d, bounded=True, generator=seeded(0))) == 8 * (4 * d * d + 2 * d)
+
+
+# -- MLP --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [7, (7, 5), (7, 5, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 4, 3)], ids=str)
+def test_the_input_gradient_is_that_of_autograd(
+    shape: tuple[int, ...], hidden: int | tuple[int, ...]
+) -> None:
+    net = MLP(3, 1, hidden, generator=seeded(0), dtype=F64)
+    x = randn(0, *shape).requires_grad_()
+    (expected,) = torch.autograd.grad(net(x).sum(), x)
+    torch.testing.assert_close(net.input_gradient(x), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_input_gradient_is_differentiable_in_weights_and_input() -> None:
+    net = MLP(3, 1, (5, 4), generator=seeded(0), dtype=F64)
+    x = randn(0, 2, 3).requires_grad_()
+    weights = [w for name, w in net.named_parameters() if name != "layers.2.bias"]
+    assert torch.autograd.gradcheck(lambda x, *_: net.input_gradient(x), (x, *weights))
+
+
+def test_an_mlp_is_what_pytorch_says() -> None:
+    net = MLP(3, 2, (5, 4), generator=seeded(0), dtype=F64)
+    a, b, c = net.layers
+    x = randn(0, 6, 3)
+    torch.testing.assert_close(net(x), nn.Sequential(a, nn.Tanh(), b, nn.Tanh(), c)(x))
+
+
+def test_a_network_of_more_outputs_has_no_gradient() -> None:
+    net = MLP(3, 2, 4, generator=seeded(0))
+    with pytest.raises(ValueError, match=r"Expected a network with one output .* got 2 outputs"):
+        net.input_gradient(torch.zeros(3))
+
+
+def test_weights_come_from_the_generator_alone() -> None:
+    def weights(generator: torch.Generator | None) -> torch.Tensor:
+        net = HNet(2, (8, 8), quadratic=True, generator=generator)
+        return nn.utils.parameters_to_vector(net.parameters())
+
+    torch.manual_seed(0)
+    one = weights(seeded(1))
+    torch.manual_seed(1)
+    assert torch.equal(one, weights(seeded(1)))
+    assert not torch.equal(one, weights(seeded(2)))
+    # Without a generator each network is its own, whatever the global seed.
+    torch.manual_seed(0)
+    fresh = weights(None)
+    torch.manual_seed(0)
+    assert not torch.equal(fresh, weights(None))
+
+
+def test_weights_are_uniform_on_pytorchs_range() -> None:
+    layer = MLP(25, 400, 100, generator=seeded(0)).layers[0]
+    assert layer.weight.abs().max() <= 0.2
+    assert float(layer.weight.std().detach()) == pytest.approx(0.2 / 3**0.5, rel=0.05)
+    assert abs(float(layer.weight.mean().detach())) < 0.01
+    assert 0.15 < layer.bias.abs().max() <= 0.2
+
+
+@pytest.mark.parametrize("kind", [HNet, ONet, RNN, LSTM])
+def test_the_dtype_of_weights_is_asked_for_or_the_default(kind: type[nn.Module]) -> None:
+    assert {w.dtype for w in kind(2, 4, generator=seeded(0)).parameters()} == {torch.float32}
+    wide = kind(2, 4, generator=seeded(0), dtype=F64)
+    assert {w.dtype for w in wide.parameters()} == {F64}
+    with pytest.raises(
+        ValueError, match=r"Unknown `dtype`: torch.int32. Known: 'float32', 'float64'"
+    ):
+        kind(2, 4, dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"Unknown `dtype`: torch.int32"):
+        QuadraticH(2, dtype=torch.int32)
+
+
+@pytest.mark.parametrize("kind", [HNet, ONet])
+def test_sizes_are_checked(kind: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match="Expected `dim` to be at least 1; got 0"):
+        kind(0, 4)
+    with pytest.raises(ValueError, match="Expected `hidden` to be at least 1; got 0"):
+        kind(2, (4, 0))
+    with pytest.raises(
+        ValueError, match=r"Expected `z` to have shape \(batch, 2\*dim\) with dim=2; got"
+    ):
+        kind(2, 4)(torch.zeros(3, 5))
+
+
+# -- Hamiltonians -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quadratic", [False, True])
+@pytest.mark.parametrize("hidden", [8, (8, 6, 4)], ids=str)
+def test_an_hnet_is_the_sum_of_its_halves(hidden: int | tuple[int, ...], quadratic: bool) -> None:
+    net, z = random_hnet(0, 2, hidden, quadratic), randn(0, 5, 4)
+    q, p = z[:, :2], z[:, 2:]
+    torch.testing.assert_close(net(z), net.kinetic(p) + net.potential(q))
+    x = z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x).sum(), x)
+    torch.testing.assert_close(net.potential_gradient(q), gradient[:, :2], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(net.kinetic_gradient(p), gradient[:, 2:], rtol=1e-12, atol=1e-13)
+    assert net(z[0]).shape == ()
+
+
+def test_the_halves_of_an_hnet_have_weights_of_their_own() -> None:
+    net, z = HNet(2, 8, generator=seeded(0)), torch.ones(4)
+    assert net.kinetic_gradient(z[:2]).tolist() != net.potential_gradient(z[:2]).tolist()
+
+
+def test_an_hnet_with_a_quadratic_term_starts_near_a_free_particle() -> None:
+    plain = HNet(2, 8, generator=seeded(0), dtype=F64)
+    net = HNet(2, 8, quadratic=True, generator=seeded(0), dtype=F64)
+    z = randn(0, 5, 4)
+    torch.testing.assert_close(net(z), plain(z) + (z[:, 2:] ** 2).sum(-1) / 2)
+
+
+def test_a_quadratic_form_counts_its_symmetric_part_alone() -> None:
+    form, x = QuadraticForm(3, dtype=F64), randn(0, 4, 3)
+    matrix = randn(1, 3, 3)
+    with torch.no_grad():
+        form.matrix.copy_(matrix)
+        form.vector.copy_(torch.arange(3))
+    expected = (x * (x @ matrix)).sum(-1) / 2 + x @ torch.arange(3, dtype=F64)
+    torch.testing.assert_close(form(x), expected)
+    y = x.clone().requires_grad_()
+    torch.testing.assert_close(form.gradient(x), torch.autograd.grad(form(y).sum(), y)[0])
+
+
+def test_a_quadratic_hamiltonian_starts_as_a_free_particle() -> None:
+    z = torch.tensor([5.0, -1.0, 3.0, 4.0])
+    assert QuadraticH(2)(z).item() == 12.5
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        HNet(2, (8, 4), quadratic=True, generator=seeded(0)),
+        ONet(2, 8, generator=seeded(0)),
+        QuadraticH(2),
+        RNN(2, 8, generator=seeded(0)),
+        LSTM(2, 4, bounded=True, generator=seeded(0)),
+    ],
+    ids=lambda net: type(net).__name__,
+)
+def test_a_network_is_built_again_from_its_config(net: nn.Module) -> None:
+    config = {k: tuple(v) if isinstance(v, list) else v for k, v in net.config.items()}
+    again = type(net)(**config)
+    again.load_state_dict(net.state_dict())
+    z = randn(0, 3, 4).float()
+    how = None if isinstance(net, (RNN, LSTM)) else "leapfrog"
+    one, other = (srnn.rollout(f, how, z, dt=0.1, steps=3) for f in (net, again))
+    assert torch.equal(one, other)
+
+
+# -- recurrent networks -----------------------------------------------------------------------
+
+
+def rolled_out_by_pytorch(net: RNN | LSTM, cell: nn.Module, z: torch.Tensor, steps: int) -> list:
+    """Feed each prediction back in, with PyTorch's own cell holding the same weights."""
+    with torch.no_grad():
+        cell.weight_ih.copy_(net.inward.weight)
+        cell.bias_ih.copy_(net.inward.bias)
+        cell.weight_hh.copy_(net.recurrent.weight)
+        cell.bias_hh.copy_(net.recurrent.bias)
+    memory = None
+    states = [z]
+    for _ in range(steps):
+        memory = cell(z, memory)
+        hidden = memory[0] if isinstance(memory, tuple) else memory
+        z = hidden if net.readout is None else net.readout(hidden)
+        states.append(z)
+    return states
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize(("kind", "cell"), [(RNN, nn.RNNCell), (LSTM, nn.LSTMCell)])
+def test_recurrent_networks_are_those_of_pytorch(
+    kind: type[RNN | LSTM], cell: type[nn.Module], bounded: bool
+) -> None:
+    hidden = 4 if bounded else 7
+    net = kind(2, hidden, bounded, generator=seeded(0), dtype=F64)
+    z0 = 3 * randn(0, 5, 4)
+    found = srnn.rollout(net, None, z0, dt=0.1, steps=6)
+    expected = rolled_out_by_pytorch(net, cell(4, hidden, dtype=F64), z0, 6)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM])
+def test_bounded_keeps_the_prediction_within_one(kind: type[RNN | LSTM]) -> None:
+    bounded, free = kind(2, 4, True, generator=seeded(0)), kind(2, 4, generator=seeded(0))
+    with torch.no_grad():
+        bounded.inward.bias.fill_(10.0)
+        free.readout.bias.fill_(10.0)
+    z0 = torch.ones(3, 4)
+    assert srnn.rollout(bounded, None, z0, dt=0.1, steps=9)[1:].abs().max() <= 1
+    assert srnn.rollout(free, None, z0, dt=0.1, steps=9)[1:].abs().max() > 1
+    assert bounded.readout is None
+    with pytest.raises(ValueError, match=r"`hidden` must be 2\*dim = 4; got 5"):
+        kind(2, 5, bounded=True)
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM])
+def test_a_recurrent_network_starts_with_an_empty_memory(kind: type[RNN | LSTM]) -> None:
+    net, z0 = kind(2, 8, generator=seeded(0)), torch.ones(3, 4)
+    state = net.init(None, z0)
+    assert not state.hidden.any()
+    assert not state.cell.any()
+    one = srnn.rollout(net, None, z0, dt=0.1, steps=5)
+    torch.empty(1000).fill_(7.0)  # what uninitialised memory might then hold
+    assert torch.equal(one, srnn.rollout(net, None, z0, dt=0.1, steps=5))

@@ -1,0 +1,169 @@
+import math
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from helpers import F64, ProductH, randn, random_hnet, seeded
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from numpy.testing import assert_allclose, assert_array_equal
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+
+import srnn
+from srnn import plotting
+from srnn.scaling import Scale, ScaledHamiltonian
+from srnn.training import History
+
+
+@pytest.fixture
+def ax() -> Iterator[Axes]:
+    figure, ax = plt.subplots()
+    yield ax
+    figure.canvas.draw()  # labels are valid mathematics
+    plt.close(figure)
+
+
+@pytest.fixture
+def data() -> srnn.Trajectories:
+    return srnn.Trajectories.from_states(randn(0, 7, 3, 4), dt=0.5)
+
+
+def drawn(ax: Axes, line: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    x, y = ax.lines[line].get_data()
+    return np.asarray(x), np.asarray(y)
+
+
+def test_phase_portrait(ax: Axes, data: srnn.Trajectories) -> None:
+    got = plotting.phase_portrait(data, ax, coordinate=1, index=2, color="red", label="truth")
+    assert got is ax
+    assert_array_equal(drawn(ax), data.values[:, 2, [1, 3]].numpy().T)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("position $q$", "momentum $p$")
+    assert (ax.lines[0].get_color(), ax.lines[0].get_label()) == ("red", "truth")
+
+
+@pytest.mark.parametrize(("coordinate", "number"), [(0, 1), (1, 2), (-1, 2)])
+def test_coordinate(ax: Axes, data: srnn.Trajectories, coordinate: int, number: int) -> None:
+    assert plotting.coordinate(data, ax, coordinate=coordinate, index=1, linestyle=":") is ax
+    assert_array_equal(drawn(ax)[0], [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+    assert_array_equal(drawn(ax)[1], data.values[:, 1, number - 1].numpy())
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time $t$", f"position $q_{{{number}}}$")
+    assert ax.lines[0].get_linestyle() == ":"
+
+
+def test_a_coordinate_that_is_not_there_is_refused(ax: Axes, data: srnn.Trajectories) -> None:
+    with pytest.raises(IndexError):
+        plotting.coordinate(data, ax, coordinate=2)
+
+
+def test_error_over_time(ax: Axes) -> None:
+    errors = torch.arange(33.0).reshape(3, 11) ** 2
+    assert plotting.error_over_time(errors, 0.1, ax, label="E-E") is ax
+    assert_allclose(drawn(ax)[0], [0, 0.1, 0.2])
+    assert_allclose(drawn(ax)[1], errors.mean(dim=1))
+    assert "time" in ax.get_xlabel()
+    assert "error" in ax.get_ylabel()
+    assert not ax.collections
+
+
+def test_the_band_holds_eight_tenths_of_the_trajectories(ax: Axes) -> None:
+    errors = torch.stack((torch.arange(11.0), 10 * torch.arange(11.0)))
+    plotting.error_over_time(errors, 0.1, ax, band=True)
+    corners = ax.collections[0].get_paths()[0].vertices
+    for time, low, high in ((0.0, 1, 9), (0.1, 10, 90)):
+        heights = corners[np.isclose(corners[:, 0], time), 1]
+        assert (heights.min(), heights.max()) == pytest.approx((low, high))
+    assert to_hex(ax.collections[0].get_facecolor()[0]) == to_hex(ax.lines[0].get_color())
+
+
+def test_energy_over_time(ax: Axes) -> None:
+    H = random_hnet(0)
+    data = srnn.Trajectories.from_states(randn(0, 7, 3, 4), dt=0.5)
+    assert plotting.energy_over_time(data, H, ax, index=1) is ax
+    energy = H(data.values[:, 1]).detach()
+    assert_array_equal(drawn(ax)[0], data.times)
+    assert_allclose(drawn(ax)[1], energy - energy[0])
+    assert drawn(ax)[1][0] == 0
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time $t$", "$H(t) - H(0)$")
+
+
+def test_energy_contours_are_level_sets(ax: Axes) -> None:
+    H = srnn.systems.MassSpring(mass=1.0, stiffness=1.0)
+    assert plotting.energy_contours(H, ax, q=(-2.0, 2.0), p=(-1.0, 1.0), levels=6) is ax
+    (contours,) = ax.collections
+    radii = [
+        float(np.ptp(np.linalg.norm(path.vertices, axis=1)))
+        for path in contours.get_paths()
+        if len(path.vertices)
+    ]
+    assert len(radii) >= 4
+    assert max(radii) < 0.02  # circles about the origin
+    assert ax.get_xlim() == (-2, 2)
+    assert ax.get_ylim() == (-1, 1)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("position $q$", "momentum $p$")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_contours_of_a_learnt_energy_in_its_own_precision(ax: Axes, dtype: torch.dtype) -> None:
+    net = srnn.HNet(1, 8, generator=seeded(0), dtype=dtype)
+    scaled = ScaledHamiltonian(net, Scale.identity(1, torch.zeros(1, dtype=dtype)))
+    for H in (net, scaled, ProductH()):
+        plotting.energy_contours(H, ax)
+    assert len(ax.collections) == 3
+    assert all(weight.grad is None for weight in net.parameters())
+
+
+def test_contours_need_one_position(ax: Axes) -> None:
+    with pytest.raises(ValueError, match="Expected a Hamiltonian with dim=1; got 2"):
+        plotting.energy_contours(random_hnet(0), ax)
+    with pytest.raises(ValueError, match="Expected `levels` to be at least 1; got 0"):
+        plotting.energy_contours(ProductH(), ax, levels=0)
+
+
+def test_loss_curves(ax: Axes) -> None:
+    history = History(train_loss=[3.0, 2.0, 1.0], validation_loss=[4.0, 1.0, 2.0], best_epoch=2)
+    assert plotting.loss_curves(history, ax) is ax
+    assert_array_equal(drawn(ax, 0), [[1, 2, 3], [3, 2, 1]])
+    assert_array_equal(drawn(ax, 1), [[1, 2, 3], [4, 1, 2]])
+    assert drawn(ax, 2)[0][0] == 2
+    assert ax.get_yscale() == "log"
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["training", "held out", "kept"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "mean squared residual")
+
+
+def test_loss_curves_without_a_held_out_set(ax: Axes) -> None:
+    plotting.loss_curves(History(train_loss=[3.0, 2.0]), ax)
+    assert len(ax.lines) == 1
+
+
+def test_without_axes_the_current_ones_are_used(ax: Axes, data: srnn.Trajectories) -> None:
+    assert plotting.coordinate(data) is ax
+    assert plotting.phase_portrait(data) is ax
+
+
+def test_style_is_legible_without_colour_and_on_a_dark_page() -> None:
+    with mpl.rc_context():
+        plotting.style()
+        cycle = mpl.rcParams["axes.prop_cycle"].by_key()
+        assert len({str(line) for line in cycle["linestyle"]}) == len(cycle["color"]) == 7
+        assert set(cycle["color"]) == set(plotting.COLOURS.values())
+        assert mpl.rcParams["figure.facecolor"] == "white"
+        assert not mpl.rcParams["savefig.transparent"]
+        figure, ax = plt.subplots()
+        ax.plot([0, 1])
+        figure.canvas.draw()
+        plt.close(figure)
+
+
+def test_predictions_that_left_the_finite_numbers_can_be_drawn(ax: Axes) -> None:
+    values = randn(0, 7, 3, 4)
+    values[3:, 1] = math.inf
+    data = srnn.Trajectories.predicted(values, dt=0.5)
+    plotting.coordinate(data, ax, index=1)
+    plotting.phase_portrait(data, ax, index=1)
+    assert np.isfinite(drawn(ax)[1]).sum() == 3
