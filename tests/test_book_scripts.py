@@ -1,12 +1,17 @@
 """The scripts that execute and render the chapters."""
 
+import base64
+import io
 import json
 import subprocess
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import execute_book
 import render_book
@@ -96,6 +101,27 @@ def test_what_is_random_is_dropped_or_renamed() -> None:
     assert text.count(f"{0:032x}") == 2
     assert "iopub" not in text
     assert "3.11.7" not in text
+
+
+def test_figures_are_stored_with_few_colours_and_look_the_same() -> None:
+    x = np.linspace(0, 6, 400)
+    figure, ax = plt.subplots()
+    for wave in range(5):
+        ax.plot(x, np.sin(wave + x))
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    plt.close(figure)
+    cell = new_code_cell("plot")
+    text = base64.b64encode(drawn.getvalue()).decode()
+    cell.outputs = [new_output("display_data", {"image/png": text})]
+    (stored,) = execute_book.normalise(new_notebook(cells=[cell])).cells[0].outputs
+    stored_text = stored.data["image/png"]
+    assert len(stored_text) < 0.7 * len(text)
+    true, kept = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(t))).convert("RGB"), dtype=float)
+        for t in (text, stored_text)
+    )
+    assert np.abs(true - kept).mean() < 0.5
 
 
 def test_a_kernel_does_not_see_the_settings_of_the_user(
