@@ -1,4 +1,5 @@
 import base64
+import io
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
@@ -7,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 mpl.use("Agg")
 
@@ -77,6 +79,29 @@ def test_texts_are_escaped() -> None:
     (control,) = elements.of("input")
     assert image["alt"] == image["data-label"] == nasty
     assert control["aria-label"] == control["aria-valuetext"] == nasty
+
+
+def waves(count: int) -> Figure:
+    figure, ax = plt.subplots(figsize=(4, 2))
+    x = np.linspace(0, 6, 400)
+    ax.plot(x, np.sin(count * x))
+    return figure
+
+
+def test_pictures_are_small_and_look_like_the_figure() -> None:
+    page = widgets.slider(waves, [3], name="waves", alt=str, dpi=80)
+    (image,) = Elements(page.data).of("img")
+    data = base64.b64decode(str(image["src"]).partition(",")[2])
+    picture = Image.open(io.BytesIO(data))
+    figure = waves(3)
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="png", dpi=80)
+        plt.close(figure)
+        full = len(buffer.getvalue())
+        true = np.asarray(Image.open(buffer).convert("RGB"), dtype=float)
+    assert picture.size == true.shape[1::-1]
+    assert np.abs(np.asarray(picture.convert("RGB"), dtype=float) - true).mean() < 1.0
+    assert len(data) < 0.6 * full
 
 
 def test_the_same_figures_make_the_same_page() -> None:
