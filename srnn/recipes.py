@@ -51,6 +51,10 @@ class Recipe:
     decay : float
     scheduler_patience : int
     learning_rate_floor : float
+    restore_best : bool
+        With held-out trajectories, go back to the best weights so far whenever "plateau" cuts the
+        rate.  On noisy data the loss hardly tells one epoch from the next while the weights
+        wander; smaller steps then start from the best place found.
     validation : float
         Share of the trajectories held out.  The scheduler, early stopping and the choice of the
         best epoch use their loss.
@@ -70,23 +74,24 @@ class Recipe:
     (0.001, 1000)
     """
 
-    epochs: int = 100
+    epochs: int = 300
     window: int | None = None
     loss_from: int = 1
     substeps: int = 1
     derivatives: bool = False
     batch_size: int = 32
     optimizer: str = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
-    scheduler: str | None = "cosine"
-    decay: float = 0.7
-    scheduler_patience: int = 15
+    scheduler: str | None = "plateau"
+    decay: float = 0.5
+    scheduler_patience: int = 6
     learning_rate_floor: float = 0.0
+    restore_best: bool = True
     validation: float = 0.1
     monitor: int = 128
-    patience: int | None = 20
+    patience: int | None = 30
     warm_start: bool = True
     scale: bool = True
 
@@ -121,9 +126,13 @@ PRESETS = {
     None: Recipe(),
     "paper": Recipe(
         epochs=1000,
+        learning_rate=1e-3,
         loss_from=0,
         clip_norm=None,
         scheduler="plateau",
+        decay=0.7,
+        scheduler_patience=15,
+        restore_best=False,
         validation=0.0,
         patience=None,
         warm_start=False,

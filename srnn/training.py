@@ -200,7 +200,11 @@ class _Run:
 
     def _schedule(self, watched: float) -> None:
         if self.recipe.scheduler == "plateau":
+            rate = self.optimizer.param_groups[0]["lr"]
             self.scheduler.step(watched)
+            cut = self.optimizer.param_groups[0]["lr"] < rate
+            if cut and self.recipe.restore_best and self.held_out is not None:
+                self.net.load_state_dict(self.best)
         elif self.scheduler is not None:
             self.scheduler.step()
         for group in self.optimizer.param_groups:

@@ -190,6 +190,36 @@ def test_plateau_schedule_waits_for_its_patience():
     assert history.learning_rate == pytest.approx([1e-300] * 4 + [5e-301] * 3 + [2.5e-301] * 2)
 
 
+def test_weights_go_back_to_the_best_when_the_rate_is_cut(monkeypatch):
+    """With a loss that only rises, every cut returns to the start."""
+    ends = {}
+    rising = iter(range(1000))
+    monkeypatch.setattr("srnn.training._Run._held_out_loss", lambda self: next(rising))
+    for restore in (True, False):
+        model = small_model(seed=2)
+        start = weights(model)
+        seen = []
+        original = srnn.training._Run._schedule
+
+        def spy(run, watched, original=original, seen=seen):
+            original(run, watched)
+            seen.append(torch.cat([w.detach().flatten().clone() for w in run.net.parameters()]))
+
+        with monkeypatch.context() as patch:
+            patch.setattr("srnn.training._Run._schedule", spy)
+            model.fit(
+                chain_data(),
+                epochs=3,
+                scheduler_patience=1,
+                restore_best=restore,
+                warm_start=False,
+                progress=False,
+            )
+        ends[restore] = [torch.equal(w, start) for w in seen]
+    # The first loss (1, after 0 at the start) sets the scheduler's mark; the third epoch cuts.
+    assert ends == {True: [False, False, True], False: [False, False, False]}
+
+
 def test_cosine_schedule_reaches_its_floor_at_the_end():
     history = small_model().fit(
         chain_data(),
