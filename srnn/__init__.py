@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from srnn import errors, fields, integrators, metrics, nn, systems
 from srnn.data import Trajectories
-from srnn.models import HNN, SRNN, Model, load
+from srnn.model import Model
+from srnn.models import HNN, SRNN, load
 from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
 from srnn.rollout import rollout
-from srnn.training import History
+from srnn.run import History
 
 if TYPE_CHECKING:
     from srnn import plotting as plotting

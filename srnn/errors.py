@@ -36,7 +36,7 @@ class TrainingDiverged(SrnnError):
     epoch : int
         The epoch (from 1) in which the loss stopped being finite.
     history : object
-        The :class:`srnn.training.History` of the epochs before.
+        The :class:`srnn.History` of the epochs before.
     """
 
     def __init__(self, message: str, *, epoch: int, history: object) -> None:

@@ -19,7 +19,7 @@ from srnn import _checks
 from srnn._types import PerState
 from srnn.data import Trajectories
 from srnn.fields import weight_of
-from srnn.training import History
+from srnn.run import History
 
 __all__ = [
     "COLOURS",

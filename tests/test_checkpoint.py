@@ -92,7 +92,7 @@ def fit(data, path, *, seed=0, epochs=4, hidden=8, **settings):
 def test_a_finished_run_is_not_done_again(data, tmp_path, monkeypatch):
     path = tmp_path / "run"
     model, history = fit(data, path)
-    monkeypatch.setattr("srnn.training._Run.epoch", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr("srnn.run.Run.epoch", lambda self: pytest.fail("trained again"))
     again, restored = fit(data, path)
     assert restored == history
     for a, b in zip(model.net.parameters(), again.net.parameters(), strict=True):

@@ -16,7 +16,10 @@ ROWS = [
     {"metrics", "integrators"},
     {"rollout"},
     {"systems"},
-    {"training", "recipes", "checkpoint", "warm_start", "scaling"},
+    {"recipes", "losses", "checkpoint", "warm_start", "scaling"},
+    {"run"},
+    {"training"},
+    {"model"},
     {"models"},
     {"plotting", "widgets"},
 ]

@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import mse_loss
 
 import srnn
+from srnn.losses import trajectory_loss
 from srnn.recipes import PRESETS, Recipe
-from srnn.training import trajectory_loss
 
 
 def seeded(seed=0):
@@ -194,19 +194,19 @@ def test_weights_go_back_to_the_best_when_the_rate_is_cut(monkeypatch):
     """With a loss that only rises, every cut returns to the start."""
     ends = {}
     rising = iter(range(1000))
-    monkeypatch.setattr("srnn.training._Run._held_out_loss", lambda self: next(rising))
+    monkeypatch.setattr("srnn.run.Run._held_out_loss", lambda self: next(rising))
     for restore in (True, False):
         model = small_model(seed=2)
         start = weights(model)
         seen = []
-        original = srnn.training._Run._schedule
+        original = srnn.run.Run._schedule
 
         def spy(run, watched, original=original, seen=seen):
             original(run, watched)
             seen.append(torch.cat([w.detach().flatten().clone() for w in run.net.parameters()]))
 
         with monkeypatch.context() as patch:
-            patch.setattr("srnn.training._Run._schedule", spy)
+            patch.setattr("srnn.run.Run._schedule", spy)
             model.fit(
                 chain_data(),
                 epochs=3,
@@ -271,7 +271,7 @@ def test_a_tenth_is_held_out_by_default_and_none_in_the_papers_recipe(monkeypatc
         seen.append((len(training), None if held_out is None else len(held_out)))
         return srnn.History()
 
-    monkeypatch.setattr("srnn.models.train", spy)
+    monkeypatch.setattr("srnn.model.train", spy)
     data = chain_data(trajectories=50)
     small_model().fit(data)
     small_model(preset="paper").fit(data)

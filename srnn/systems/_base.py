@@ -46,7 +46,7 @@ class System(ABC):
         """Draw starts, shape ``(trajectories, 2*dim)``, float64."""
 
     @abstractmethod
-    def flow(self, z0: State, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
+    def flow(self, z0: Tensor, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
         """Compute the true motion from `z0` in float64, and the status of each trajectory."""
 
     def simulate(
@@ -56,7 +56,7 @@ class System(ABC):
         dt: float,
         generator: torch.Generator | None = None,
         *,
-        initial_state: State | None = None,
+        initial_state: Tensor | None = None,
         dtype: torch.dtype | str | None = None,
         derivatives: bool = False,
         **options: Any,

@@ -10,7 +10,7 @@ from scipy.integrate import DOP853
 from torch import Tensor
 
 from srnn import _checks
-from srnn._types import State, Status, TrajectoryValues
+from srnn._types import Status, TrajectoryValues
 from srnn.fields import HamiltonianField
 from srnn.systems._base import SeparableSystem, System
 
@@ -56,7 +56,7 @@ class AdaptiveTruth(System):
 
     def flow(
         self,
-        z0: State,
+        z0: Tensor,
         dt: float,
         steps: int,
         *,

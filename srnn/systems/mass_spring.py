@@ -85,7 +85,7 @@ class MassSpring(SeparableSystem):
         z0[:, 1] *= self.mass * self.frequency
         return z0
 
-    def flow(self, z0: State, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
+    def flow(self, z0: Tensor, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
         """Compute the true motion from `z0`, in float64, by the closed form.
 
         Parameters

@@ -138,7 +138,7 @@ class SpringChain(SeparableSystem):
         return z0
 
     def flow(
-        self, z0: State, dt: float, steps: int, *, truth: str = "exact", substeps: int = 100
+        self, z0: Tensor, dt: float, steps: int, *, truth: str = "exact", substeps: int = 100
     ) -> tuple[TrajectoryValues, Status]:
         """Compute the true motion from `z0`, in float64.
 

@@ -34,9 +34,9 @@ class ThreeBody(PlanarGravity):
     --------
     >>> import torch, srnn
     >>> g = torch.Generator().manual_seed(0)
-    >>> data = srnn.systems.ThreeBody().simulate(10, steps=9, dt=1.0, generator=g)
+    >>> data = srnn.systems.ThreeBody().simulate(4, steps=5, dt=1.0, generator=g)
     >>> data, data.status.tolist()
-    (Trajectories(states=10, trajectories=10, dim=6, dt=1, dtype=float32), [0, 0, ..., 0])
+    (Trajectories(states=6, trajectories=4, dim=6, dt=1, dtype=float32), [0, 0, 0, 0])
     """
 
     def __init__(

@@ -1,0 +1,241 @@
+"""One training run: the epoch, and all that a checkpoint has to hold."""
+
+import copy
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnn import checkpoint
+from srnn.data import Trajectories
+from srnn.errors import CheckpointError
+from srnn.integrators import Integrator
+from srnn.losses import derivative_loss, trajectory_loss
+from srnn.recipes import OPTIMIZERS, Recipe
+
+__all__ = ["History", "Run"]
+
+_FORMAT = "srnn.Training/1"
+
+
+@dataclass
+class History:
+    """What happened in training, one entry an epoch.
+
+    Attributes
+    ----------
+    train_loss : list of float
+        Mean squared residual over the epoch's batches, in the network's units.
+    validation_loss : list of float
+        The same on the held-out trajectories after the epoch; empty without any.
+    learning_rate : list of float
+    best_epoch : int
+        Epoch (from 1) whose weights were kept; 0 stands for the start.
+    stopped : str
+        "" while running, then "epochs" or "patience".
+    seconds : float
+        Wall time, over all the runs of a resumed training.
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped: str = ""
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return len(self.train_loss)
+
+
+class Run:
+    """A network on its way through a recipe.
+
+    Parameters
+    ----------
+    net : module
+        Trained in place.
+    integrator : Integrator or None
+    training, held_out : Trajectories
+        In the network's units.
+    recipe : Recipe
+    generator : torch.Generator
+        Draws the order of the windows.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        integrator: Integrator | None,
+        training: Trajectories,
+        held_out: Trajectories | None,
+        recipe: Recipe,
+        generator: torch.Generator,
+    ) -> None:
+        self.net, self.integrator, self.recipe = net, integrator, recipe
+        self.training, self.held_out, self.generator = training, held_out, generator
+        self.dt = training.dt
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
+            net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.scheduler = self._make_scheduler()
+        self.history = History()
+        self.best = copy.deepcopy(net.state_dict())
+        self.best_loss = self._held_out_loss() if held_out is not None else math.inf
+
+    def _make_scheduler(self) -> Any:
+        recipe, schedulers = self.recipe, torch.optim.lr_scheduler
+        if recipe.scheduler == "plateau":
+            return schedulers.ReduceLROnPlateau(
+                self.optimizer,
+                factor=recipe.decay,
+                patience=recipe.scheduler_patience,
+                min_lr=recipe.learning_rate_floor,
+            )
+        if recipe.scheduler == "exponential":
+            return schedulers.ExponentialLR(self.optimizer, gamma=recipe.decay)
+        if recipe.scheduler == "cosine":
+            return schedulers.CosineAnnealingLR(
+                self.optimizer, T_max=recipe.epochs, eta_min=recipe.learning_rate_floor
+            )
+        return None
+
+    def loss(self, data: Trajectories, index: Tensor | slice) -> Tensor:
+        """Loss of the windows that `index` names."""
+        values = data.values[:, index]
+        if self.recipe.derivatives:
+            assert data.derivatives is not None
+            return derivative_loss(self.net, values, data.derivatives[:, index])
+        return trajectory_loss(
+            self.net,
+            self.integrator,
+            values,
+            self.dt,
+            loss_from=self.recipe.loss_from,
+            substeps=self.recipe.substeps,
+        )
+
+    @torch.no_grad()
+    def _held_out_loss(self) -> float:
+        assert self.held_out is not None
+        # In pieces, so that a long validation set needs no more memory than a few batches.
+        total, size = 0.0, 16 * self.recipe.batch_size
+        for start in range(0, len(self.held_out), size):
+            piece = slice(start, min(start + size, len(self.held_out)))
+            total += float(self.loss(self.held_out, piece)) * (piece.stop - piece.start)
+        return total / len(self.held_out)
+
+    def epoch(self) -> None:
+        """One pass over the training windows, then the scheduler and the choice of the best."""
+        recipe, count = self.recipe, len(self.training)
+        order = torch.randperm(count, generator=self.generator).to(self.training.values.device)
+        total = 0.0
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        for index in order.split(recipe.batch_size):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.loss(self.training, index)
+            if not math.isfinite(value := float(loss.detach())):
+                raise FloatingPointError(f"the training loss is {value}")
+            loss.backward()
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
+            self.optimizer.step()
+            total += value * len(index)
+        watched = self._watch()
+        if not math.isfinite(watched):
+            raise FloatingPointError(f"the loss after the epoch is {watched}")
+        self.history.train_loss.append(total / count)
+        self.history.learning_rate.append(rate)
+        if self.held_out is not None:
+            self.history.validation_loss.append(watched)
+        if self.held_out is None or watched < self.best_loss:
+            self.best_loss = watched
+            self.history.best_epoch = self.history.epochs
+            self.best = copy.deepcopy(self.net.state_dict())
+        self._schedule(watched)
+
+    @torch.no_grad()
+    def _watch(self) -> float:
+        """Compute the loss that the scheduler and early stopping look at."""
+        if self.held_out is not None:
+            return self._held_out_loss()
+        count = min(self.recipe.monitor, len(self.training))
+        drawn = torch.randperm(len(self.training), generator=self.generator)[:count]
+        return float(self.loss(self.training, drawn.to(self.training.values.device)))
+
+    def _schedule(self, watched: float) -> None:
+        if self.recipe.scheduler == "plateau":
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.scheduler.step(watched)
+            cut = self.optimizer.param_groups[0]["lr"] < rate
+            if cut and self.recipe.restore_best and self.held_out is not None:
+                self.net.load_state_dict(self.best)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+        for group in self.optimizer.param_groups:
+            group["lr"] = max(group["lr"], self.recipe.learning_rate_floor)
+
+    @property
+    def finished(self) -> str:
+        """Why training is over: "epochs", "patience", or "" if it is not."""
+        history, patience = self.history, self.recipe.patience
+        if history.epochs >= self.recipe.epochs:
+            return "epochs"
+        waited = history.epochs - history.best_epoch
+        if self.held_out is not None and patience is not None and waited >= patience:
+            return "patience"
+        return ""
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write all that the next epoch depends on."""
+        state = self.optimizer.state_dict()
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors["generator"] = self.generator.get_state()
+        for index, slots in state["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if v is not None}
+        header = {
+            "format": _FORMAT,
+            "fingerprint": fingerprint,
+            "groups": state["param_groups"],
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "history": dataclasses.asdict(self.history),
+            "best_loss": self.best_loss,
+        }
+        checkpoint.write(path, tensors, header)
+
+    def restore(self, path: Path, fingerprint: str) -> None:
+        """Go on from what :meth:`save` wrote."""
+        tensors, header = checkpoint.read(path, _FORMAT)
+        if header["fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"{path} belongs to another training run: the model, the data, the recipe or the "
+                "generator's seed differ. Give the same ones to go on, or another path to start "
+                "anew."
+            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): value
+                for name, value in tensors.items()
+                if name.startswith(prefix)
+            }
+
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        self.net.load_state_dict(part("net."))
+        self.best = {k: v.to(self.training.values.device) for k, v in part("best.").items()}
+        self.optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(header["scheduler"])
+        self.generator.set_state(tensors["generator"])
+        self.history = History(**header["history"])
+        self.best_loss = float(header["best_loss"])
