@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import srnn
 from srnn import plotting
 from srnn.scaling import Scale, ScaledHamiltonian
-from srnn.training import History
+from srnn.run import History
 
 
 @pytest.fixture
