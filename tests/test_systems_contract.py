@@ -206,6 +206,15 @@ def test_the_callers_start_is_used_and_never_written_to(system: System) -> None:
         ({"steps": 0}, "Expected `steps` to be at least 1; got 0"),
         ({"steps": -3}, "Expected `steps` to be at least 1; got -3"),
         ({"trajectories": 0}, "Expected `trajectories` to be at least 1; got 0"),
+        ({"steps": 2.5}, "Expected `steps` to be an integer; got 2.5"),
+        ({"dt": "0.1"}, "Expected `dt` to be a positive number; got '0.1'"),
+        ({"trajectories": None}, "Expected `trajectories` to be an integer; got None"),
+        ({"generator": 0}, "Expected `generator` to be a torch.Generator or None; got int"),
+        ({"initial_state": [1.0]}, "Expected `initial_state` to be a torch.Tensor; got list"),
+        (
+            {"initial_state": torch.zeros(2, 2, dtype=torch.int64)},
+            "Expected `initial_state` to hold floating-point numbers; got torch.int64",
+        ),
         ({"dtype": "float16"}, "Unknown `dtype`: 'float16'. Known: 'float32', 'float64'"),
         ({"colour": "red"}, "Unknown `option`: 'colour'. Known: "),
     ],
@@ -213,7 +222,7 @@ def test_the_callers_start_is_used_and_never_written_to(system: System) -> None:
 )
 def test_bad_input_to_simulate(system: System, bad: dict[str, object], text: str) -> None:
     arguments: dict[str, object] = {"trajectories": 2, "steps": 3, "dt": 0.1} | bad
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)):
         system.simulate(**arguments)  # type: ignore[arg-type]
 
 
@@ -267,6 +276,9 @@ def test_an_option_of_the_sampler_is_refused_with_a_given_start(system: System) 
         (lambda: FPUT(alpha=math.nan), "Expected `alpha` to be a finite number; got nan"),
         (lambda: DoublePendulum(masses=(1.0, -2.0)), "Expected `masses[1]` to be a positive"),
         (lambda: DoublePendulum(gravity=0.0), "Expected `gravity` to be a positive finite"),
+        (lambda: DoublePendulum(masses=1.0), "Expected `masses` to be a pair of numbers; got 1.0"),
+        (lambda: SpringChain(20, [1.0]), "Expected `masses` to be a sequence of numbers; got 20"),
+        (lambda: Pendulum(mass="heavy"), "Expected `mass` to be a positive number; got 'heavy'"),
     ],
 )
 def test_bad_parameters(build: object, text: str) -> None:
@@ -282,6 +294,7 @@ def test_bad_parameters(build: object, text: str) -> None:
         (SYSTEMS[0], {"spread": -1.0}, "Expected `spread` to be a positive finite number"),
         (SYSTEMS[0], {"substeps": 0}, "Expected `substeps` to be at least 1; got 0"),
         (SYSTEMS[1], {"radius": (1.2, 0.9)}, "Expected `radius` to be a pair (low, high)"),
+        (SYSTEMS[1], {"radius": 1.0}, "Expected `radius` to be a pair (low, high); got 1.0"),
         (SYSTEMS[1], {"radius": (-1.0, 0.9)}, "Expected `radius[0]` to be a positive"),
         (SYSTEMS[1], {"perturbation": -0.1}, "Expected `perturbation` not to be negative"),
         (SYSTEMS[1], {"rtol": 0.0}, "Expected `rtol` to be a positive finite number; got 0.0"),
@@ -296,7 +309,7 @@ def test_bad_parameters(build: object, text: str) -> None:
     ],
 )
 def test_bad_options(system: System, bad: dict[str, object], text: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)):
         system.simulate(2, 3, 0.1, **bad)
 
 

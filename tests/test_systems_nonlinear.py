@@ -203,9 +203,9 @@ def test_the_fput_nonlinearity_feeds_the_other_modes() -> None:
 
 def test_a_broken_fput_spring_is_a_stop() -> None:
     system = FPUT(masses=2, alpha=1.0)
-    z0 = torch.tensor([[3.0, -3.0, 0.0, 0.0], [0.1, 0.0, 0.0, 0.0]], dtype=F64)
-    _, status = system.flow(z0, 0.5, 10, rtol=1e-8, drift_limit=1e-6)
-    assert status.tolist() == [OrbitStatus.STOPPED, OrbitStatus.OK]
+    z0 = torch.tensor([[3.0, -3.0, 0.0, 0.0]], dtype=F64)
+    _, status = system.flow(z0, 0.5, 10, rtol=1e-8)
+    assert status.tolist() == [OrbitStatus.STOPPED]
 
 
 DOUBLE = DoublePendulum(masses=(0.7, 1.4), lengths=(1.2, 0.6), gravity=2.5)

@@ -78,9 +78,7 @@ def test_unperturbed_the_triangle_turns_rigidly(masses: tuple[float, float, floa
 
 def test_true_equations_by_leapfrog_give_the_papers_row() -> None:
     """The paper's table 3 has 0.47 with 0.18; here over six states it is 0.49 with 0.19."""
-    truth = SYSTEM.simulate(
-        256, 5, 1.0, generator(1), dtype="float64", rtol=1e-10, drift_limit=1e-7
-    )
+    truth = SYSTEM.simulate(256, 5, 1.0, generator(1), dtype="float64", rtol=1e-9, drift_limit=1e-6)
     assert truth.status is not None
     assert (truth.status == 0).all()
     states = srnn.rollout(SYSTEM, "leapfrog", truth.values[0], dt=1.0, steps=5)
@@ -142,12 +140,13 @@ def test_a_hard_orbit_is_marked_and_does_not_stop_the_rest(
 ) -> None:
     easy = SYSTEM.initial_states(2, generator(4))
     mixed = torch.cat((easy[:1], near_collision(miss), easy[1:]))
-    data = SYSTEM.simulate(3, 3, 0.5, initial_state=mixed, dtype="float64")
+    loose = {"rtol": 1e-10, "drift_limit": 1e-7}
+    data = SYSTEM.simulate(3, 3, 0.5, initial_state=mixed, dtype="float64", **loose)
     assert data.status is not None
     assert data.status.tolist() == [0, int(expected), 0]
     undisturbed, _ = SYSTEM.flow(easy, 0.5, 3)
     kept = data.select(data.status == 0)
-    assert (kept.values - undisturbed).abs().max() < 1e-8
+    assert (kept.values - undisturbed).abs().max() < 1e-7
     assert torch.isfinite(kept.values).all()
 
 

@@ -1,17 +1,17 @@
 """Systems with known Hamiltonians: their energies, gradients, starts and true motion.
 
-===================== === =========== ========================================================
-class                 d   separable   truth
-===================== === =========== ========================================================
-:class:`SpringChain`  N   yes         exact (matrix exponential), or the paper's fine leapfrog
-:class:`ThreeBody`    6   yes         adaptive, SciPy's DOP853
-:class:`Pendulum`     1   yes         adaptive
-:class:`MassSpring`   1   yes         exact (closed form)
-:class:`TwoBody`      4   yes         adaptive
-:class:`HenonHeiles`  2   yes         adaptive
-:class:`FPUT`         N   yes         adaptive
-:class:`DoublePendulum` 2 no          adaptive
-===================== === =========== ========================================================
+======================= === ========= ========================================================
+class                   d   separable truth
+======================= === ========= ========================================================
+:class:`SpringChain`    N   yes       exact (matrix exponential), or the paper's fine leapfrog
+:class:`ThreeBody`      6   yes       adaptive, SciPy's DOP853
+:class:`Pendulum`       1   yes       adaptive
+:class:`MassSpring`     1   yes       exact (closed form)
+:class:`TwoBody`        4   yes       adaptive
+:class:`HenonHeiles`    2   yes       adaptive
+:class:`FPUT`           N   yes       adaptive
+:class:`DoublePendulum` 2   no        adaptive
+======================= === ========= ========================================================
 
 Units are the user's own: every formula holds in any consistent set of them.
 """

@@ -1,6 +1,7 @@
 """One mass on one spring: the harmonic oscillator."""
 
 import torch
+from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half, State, Status, TrajectoryValues
