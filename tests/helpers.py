@@ -64,6 +64,10 @@ class ProductH:
         q, p = z[..., 0], z[..., 1]
         return (q * q + 1) * (p * p + 1) / 2
 
+    def gradient(self, z: Tensor) -> Tensor:
+        q, p = z[..., 0], z[..., 1]
+        return torch.stack((q * (p * p + 1), p * (q * q + 1)), dim=-1)
+
 
 class ConvexH:
     """A separable, strictly convex H that has no closed-form gradients."""
