@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 
 import srnn
 from srnn import plotting
-from srnn.scaling import Scale, ScaledHamiltonian
 from srnn.run import History
+from srnn.scaling import Scale, ScaledHamiltonian
 
 
 @pytest.fixture
