@@ -3,20 +3,18 @@
 import os
 from collections.abc import Mapping
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn._types import TrajectoryHalf, TrajectoryValues
+from srnn._arrays import join_halves, read_npz, write_npz
+from srnn._types import TrajectoryHalf
 from srnn.errors import CheckpointError
 
 __all__ = ["Trajectories"]
 
-_FORMAT = "srnn.Trajectories/1"
 _OPTIONAL = ("clean", "derivatives", "status")
 
 
@@ -85,8 +83,8 @@ class Trajectories:
             )
         if (dq is None) != (dp is None):
             raise ValueError("Expected `dq` and `dp` together, or neither.")
-        values = _join(q, p, "q", "p")
-        derivatives = None if dq is None else _join(dq, dp, "dq", "dp")
+        values = join_halves(q, p, "q", "p")
+        derivatives = None if dq is None else join_halves(dq, dp, "dq", "dp")
         self._set(values, dt, {"derivatives": derivatives})
 
     def _set(self, values: Tensor, dt: Any, known: Mapping[str, Tensor | None]) -> None:
@@ -375,19 +373,7 @@ class Trajectories:
         The file is written beside its place and then renamed: an interrupted call leaves what was
         at `path` as it was.
         """
-        arrays: dict[str, Any] = {"format": np.str_(_FORMAT), "dt": np.float64(self.dt)}
-        for name in ("values", *_OPTIONAL):
-            tensor = getattr(self, name)
-            if tensor is not None:
-                arrays[name] = tensor.cpu().numpy()
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with beside.open("wb") as file:  # a file object: savez would append ".npz" to a name
-                np.savez(file, **arrays)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_npz(path, {name: getattr(self, name) for name in ("values", *_OPTIONAL)}, self.dt)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Trajectories":
@@ -398,55 +384,9 @@ class Trajectories:
         CheckpointError
             If the file is truncated or is not a file of trajectories.
         """
+        tensors, dt = read_npz(path)
         try:
-            # NumPy leaves a damaged file open that it has opened itself.
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (FileNotFoundError, IsADirectoryError, PermissionError):
-            raise
-        except Exception as error:
-            raise CheckpointError(
-                f"{path} cannot be read as trajectories: it is truncated or not an .npz file "
-                f"({error})."
-            ) from error
-        if str(arrays.get("format")) != _FORMAT:
-            raise CheckpointError(f"{path} does not hold srnn trajectories.")
-        try:
-            tensors = {k: torch.from_numpy(arrays[k]) for k in _OPTIONAL if k in arrays}
-            return cls.from_states(
-                torch.from_numpy(arrays["values"]), dt=float(arrays["dt"]), **tensors
-            )
+            known = {name: tensors[name] for name in _OPTIONAL if name in tensors}
+            return cls.from_states(tensors["values"], dt=dt, **known)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} holds damaged srnn trajectories ({error}).") from error
-
-
-def _join(q: Any, p: Any, q_name: str, p_name: str) -> TrajectoryValues:
-    """Check two arrays (time, batch, d) and join them on the last axis."""
-    halves = []
-    for value, name in ((q, q_name), (p, p_name)):
-        try:
-            # NumPy arrays may be read-only, reversed or of foreign byte order; a copy is none.
-            if isinstance(value, np.ndarray):
-                value = np.array(value, dtype=value.dtype.newbyteorder("="))
-            tensor = torch.as_tensor(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"Expected `{name}` to be an array of numbers; {error}.") from error
-        if tensor.is_complex():
-            raise TypeError(f"Expected `{name}` to hold real numbers; got {tensor.dtype}.")
-        if not tensor.is_floating_point():
-            tensor = tensor.to(torch.get_default_dtype())
-        if tensor.ndim != 3:
-            raise ValueError(
-                f"Expected `{name}` to have shape (time, batch, dim); got {tuple(tensor.shape)}. "
-                f"For one trajectory add the axis: {name}[:, None]."
-            )
-        if 0 in tensor.shape:
-            raise ValueError(f"Expected at least one state in `{name}`; got {tuple(tensor.shape)}.")
-        halves.append(_checks.all_finite(tensor.detach(), name))
-    if halves[0].shape != halves[1].shape:
-        raise ValueError(
-            f"Expected `{q_name}` and `{p_name}` to have one shape; got {tuple(halves[0].shape)} "
-            f"and {tuple(halves[1].shape)}."
-        )
-    _checks.same_as(halves[1], p_name, halves[0], q_name)
-    return torch.cat(halves, dim=-1)

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image  # Pillow comes with Matplotlib, which needs it itself
 
 __all__ = ["live", "slider"]
 

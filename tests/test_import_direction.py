@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # The rows of the library from the top down; a name stands for the module or the whole package.
 ROWS = [
-    {"_checks", "_types", "errors"},
+    {"_checks", "_types", "errors", "_arrays"},
     {"data", "fields", "nn"},
     {"metrics", "integrators"},
     {"rollout"},

@@ -1,0 +1,44 @@
+r"""Integrators: each method is data, each family of methods has one driver.
+
+===================== ===== ========== ==========================================================
+name                  order symplectic method
+===================== ===== ========== ==========================================================
+euler                 1     no         equation (3) of the paper
+symplectic-euler      1     yes        kick, then drift
+leapfrog              2     yes        equation (4) of the paper: kick, drift, kick
+leapfrog-drift        2     yes        drift, kick, drift
+leapfrog-reused-kick  2     yes        leapfrog as the paper's code applies it to an O-NET
+yoshida4, 6, 8        4,6,8 yes        symmetric compositions of leapfrog, Yoshida (1990)
+rk4                   4     no         the classical Runge-Kutta method
+implicit-midpoint     2     yes        for any H, by Newton's method
+tao2, tao4            2, 4  yes        for any H, explicit, in an extended phase space, Tao (2016)
+===================== ===== ========== ==========================================================
+
+A splitting method is a list of kicks :math:`p \leftarrow p + c\,\Delta t\,f_p` and drifts
+:math:`q \leftarrow q + c\,\Delta t\,f_q`.  It is symplectic, and has its order, if H = K(p) + V(q);
+a non-separable H is refused.
+
+**Leapfrog and an O-NET.**  Equation (4) does not say at which momentum an O-NET f(q, p) gives the
+force.  ``leapfrog`` evaluates it at the current state for every kick, which makes a step a function
+of the state alone.  ``leapfrog-reused-kick`` is the convention of the paper's published code: the
+force found for the last kick of a step, at :math:`(q_{n+1}, p_{n+1/2})`, serves the first kick of
+the next step again.  For a separable H the two are the same method.
+"""
+
+from srnn.integrators._implicit import ImplicitMidpoint
+from srnn.integrators._protocol import Integrator
+from srnn.integrators._runge_kutta import RungeKutta
+from srnn.integrators._splitting import Splitting
+from srnn.integrators._table import FAMILIES, available, get
+from srnn.integrators._tao import Tao
+
+__all__ = [
+    "FAMILIES",
+    "ImplicitMidpoint",
+    "Integrator",
+    "RungeKutta",
+    "Splitting",
+    "Tao",
+    "available",
+    "get",
+]
