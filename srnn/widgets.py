@@ -15,7 +15,7 @@ __all__ = ["live", "slider"]
 
 # A page may hold several sliders: each finds its own frames from its own element.
 _TEMPLATE = """<figure class="srnn-slider" style="margin:0">
-<label>{name}: <input type="range" min="0" max="{last}" value="{start}" step="1"
+<label>{name}: <input type="range" autocomplete="off" min="0" max="{last}" value="{start}" step="1"
  aria-label="{name}" aria-valuetext="{label}" oninput="
 const box = this.closest('.srnn-slider');
 const frames = box.querySelectorAll('img');
