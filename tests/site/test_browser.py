@@ -17,6 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # The theme's extension for live code declares its constants twice on every page. It does no harm.
@@ -155,18 +156,22 @@ def test_mathematics_is_set(browser: WebDriver, address: str, pages: list[Path])
     assert formulas
 
 
+def shown(around: WebElement) -> WebElement:
+    """Return the one picture beside a slider that is to be seen now."""
+    (picture,) = [p for p in around.find_elements(By.TAG_NAME, "img") if p.is_displayed()]
+    return picture
+
+
 def test_sliders_change_the_picture(browser: WebDriver, address: str, pages: list[Path]) -> None:
     for page in pages:
         open_page(browser, address, page)
         for slider in browser.find_elements(By.CSS_SELECTOR, "input[type=range]"):
             around = slider.find_element(By.XPATH, "ancestor::*[.//img][1]")
-            (shown,) = [p for p in around.find_elements(By.TAG_NAME, "img") if p.is_displayed()]
-            slider.send_keys(Keys.HOME)
-            first = shown.screenshot_as_base64
-            alt = shown.get_attribute("alt")
-            slider.send_keys(Keys.END)
-            (shown,) = [p for p in around.find_elements(By.TAG_NAME, "img") if p.is_displayed()]
-            assert shown.screenshot_as_base64 != first, f"{page.name}: the picture stays"
-            assert alt
-            assert shown.get_attribute("alt")
+            seen = []
+            for key in (Keys.HOME, Keys.END):
+                slider.send_keys(key)
+                picture = shown(around)
+                assert picture.get_attribute("alt"), page.name
+                seen.append(picture.screenshot_as_base64)
+            assert seen[0] != seen[1], f"{page.name}: the picture stays"
             assert complaints(browser) == [], page.name
