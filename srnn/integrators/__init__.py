@@ -22,7 +22,8 @@ a non-separable H is refused.
 force.  ``leapfrog`` evaluates it at the current state for every kick, which makes a step a function
 of the state alone.  ``leapfrog-reused-kick`` is the convention of the paper's published code: the
 force found for the last kick of a step, at :math:`(q_{n+1}, p_{n+1/2})`, serves the first kick of
-the next step again.  For a separable H the two are the same method.
+the next step again.  For a separable H the two are the same method.  On a field whose force
+depends on p both are of order 1 only: the declared orders are those for H = K(p) + V(q).
 """
 
 from srnn.integrators._implicit import ImplicitMidpoint

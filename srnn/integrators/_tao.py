@@ -38,7 +38,9 @@ class Tao:
         The composition's fractions of dt.
     omega : float
         Binding of the two copies, in units of one over time.  Larger binds more tightly and asks
-        for smaller steps.
+        for smaller steps: 2 omega dt is an angle, and well below one keeps the declared order.
+        Where the motion is chaotic the copies part in time whatever omega is; compare two step
+        sizes before a long run is believed.
     """
 
     name: str
