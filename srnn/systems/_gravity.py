@@ -51,11 +51,11 @@ class PlanarGravity(AdaptiveTruth, SeparableSystem):
         return apart, (apart * apart).sum(dim=-1)
 
     def kinetic(self, p: Half) -> Energy:
-        """Sum of |p_i|^2 / (2 m_i)."""
+        r"""Sum of :math:`|p_i|^2 / (2 m_i)`."""
         return (p * p / like(2 * self._mass_of, p)).sum(dim=-1)
 
     def potential(self, q: Half) -> Energy:
-        """Minus the sum of G m_i m_j / |q_i - q_j|."""
+        r"""Minus the sum of :math:`G m_i m_j / |q_i - q_j|`."""
         return -(like(self._pull, q) * self._distances(q)[1].rsqrt()).sum(dim=-1)
 
     def kinetic_gradient(self, p: Half) -> Half:
@@ -63,7 +63,7 @@ class PlanarGravity(AdaptiveTruth, SeparableSystem):
         return p / like(self._mass_of, p)
 
     def potential_gradient(self, q: Half) -> Half:
-        """Sum over the others of G m_i m_j (q_i - q_j) / |q_i - q_j|^3."""
+        r"""Sum over the others of :math:`G m_i m_j (q_i - q_j) / |q_i - q_j|^3`."""
         apart, squared = self._distances(q)
         weight = like(self._pull, q) * squared**-1.5
         return (like(self._pairs, q).mT @ (weight[..., None] * apart)).flatten(-2)

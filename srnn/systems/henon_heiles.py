@@ -45,7 +45,7 @@ class HenonHeiles(AdaptiveTruth, SeparableSystem):
         return 1 / (6 * self.coupling**2)
 
     def kinetic(self, p: Half) -> Energy:
-        """Kinetic energy |p|^2 / 2."""
+        r"""Kinetic energy :math:`|p|^2 / 2`."""
         return (p * p).sum(dim=-1) / 2
 
     def potential(self, q: Half) -> Energy:
