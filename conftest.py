@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# The tests' tensors are small: a second thread costs more than it gives, and where other programs
+# run beside, a great deal more. Set before PyTorch is imported; kernels of chapters inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Set where nothing is expected to be missing: a skipped test is then a failed one.
 NO_SKIP = os.environ.get("SRNN_NO_SKIP", "") not in ("", "0")
 
