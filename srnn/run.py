@@ -87,7 +87,9 @@ class Run:
         self.scheduler = self._make_scheduler()
         self.history = History()
         self.best = copy.deepcopy(net.state_dict())
-        self.best_loss = self._held_out_loss() if held_out is not None else math.inf
+        # A start that overflows is no mark to beat.
+        at_start = math.inf if held_out is None else self._held_out_loss()
+        self.best_loss = at_start if math.isfinite(at_start) else math.inf
 
     def _make_scheduler(self) -> Any:
         recipe, schedulers = self.recipe, torch.optim.lr_scheduler

@@ -220,6 +220,13 @@ def test_weights_go_back_to_the_best_when_the_rate_is_cut(monkeypatch):
     assert ends == {True: [False, False, True], False: [False, False, False]}
 
 
+def test_a_start_that_overflows_is_no_mark_to_beat(monkeypatch):
+    held_out = iter([math.nan, 3.0, 2.0, 4.0])
+    monkeypatch.setattr("srnn.run.Run._held_out_loss", lambda self: next(held_out))
+    history = small_model().fit(chain_data(), epochs=3, progress=False)
+    assert history.best_epoch == 2
+
+
 def test_cosine_schedule_reaches_its_floor_at_the_end():
     history = small_model().fit(
         chain_data(),
