@@ -6,6 +6,8 @@
 PYTHON ?= python3
 VENV := .venv
 BUILD := _build
+# The versions to install; an empty file, such as /dev/null, for the newest that the bounds allow.
+CONSTRAINTS ?= constraints.txt
 
 ifeq ($(OS),Windows_NT)
   BIN := $(VENV)/Scripts
@@ -15,7 +17,7 @@ endif
 
 # The environment is installed again when the content of these files is another; the package itself
 # is installed as a link to the checkout, so that a change of code needs nothing.
-STAMP := $(VENV)/installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' \t' '--')
+STAMP := $(VENV)/installed-$(shell cat pyproject.toml $(CONSTRAINTS) | cksum | tr ' \t' '--')
 
 .DEFAULT_GOAL := help
 .PHONY: help book test refresh lint wheel clean distclean
@@ -35,7 +37,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(STAMP): | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e ".[dev]"
 	@rm -f $(VENV)/installed-*
 	@touch $@
 
@@ -64,7 +66,7 @@ wheel: $(STAMP)
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python -m venv $(BUILD)/wheel
 	$(BUILD)/wheel/$(notdir $(BIN))/python -m pip install --disable-pip-version-check -q \
-	  -c constraints.txt dist/*.whl
+	  -c $(CONSTRAINTS) dist/*.whl
 	cd $(BUILD)/wheel && $(notdir $(BIN))/python -c \
 	  "import srnn; print('srnn', srnn.__version__, 'from', srnn.__file__)"
 

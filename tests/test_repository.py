@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import runpy
 import subprocess
@@ -175,6 +176,37 @@ def test_every_make_target_that_is_named_exists() -> None:
         text = read(name)
         named = set(re.findall(r"(?:`|run: |^)make ([a-z]+)", text, flags=re.MULTILINE))
         assert named <= targets, name
+
+
+def commands(target: str, **variables: str) -> str:
+    """Return what `make target` would run in a checkout where nothing is installed yet."""
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    environment.pop("CONSTRAINTS", None)
+    done = subprocess.run(
+        ["make", "-n", "VENV=not-made-yet", target],
+        cwd=ROOT,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_make_installs_the_tested_versions_or_those_it_is_told() -> None:
+    tested, newest = commands("lint"), commands("lint", CONSTRAINTS="/dev/null")
+    assert '-c constraints.txt -e ".[dev]"' in tested
+    assert '-c /dev/null -e ".[dev]"' in newest
+    stamps = [set(re.findall(r"not-made-yet/installed-\d\S+", text)) for text in (tested, newest)]
+    assert all(stamps), "no stamp is made"
+    assert not stamps[0] & stamps[1], "one set would be taken for the other"
+
+
+def test_the_weekly_run_takes_the_newest_versions_and_changes_no_file() -> None:
+    newest = read_yaml(".github/workflows/weekly.yml")["jobs"]["newest"]
+    assert newest["env"] == {"CONSTRAINTS": "/dev/null"}
+    assert not any(">" in step.get("run", "") for step in newest["steps"])
+    assert any(step.get("run") == "bash .ci/run" for step in newest["steps"])
 
 
 def test_the_ci_script_only_calls_the_two_commands() -> None:
