@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def test_a_chapter_is_executed_in_place_twice_to_the_same_bytes(
     first = path.read_bytes()
     assert outputs(path) == ["", "3\n2\n"]
     assert b"iopub" not in first
-    assert capsys.readouterr().out.startswith("01-one: ")
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"01-one: [\d.]+ s \(longest cell [\d.]+ s\), \d+ MB\n", said)
     assert execute_book.main([str(tmp_path)]) == 0
     assert path.read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == ["01-one.ipynb"]
@@ -66,6 +68,35 @@ def test_a_cell_that_takes_too_long_is_a_failure(
     write(tmp_path, "01-slow", "import time; time.sleep(30)")
     assert execute_book.main([str(tmp_path), "--timeout", "1"]) == 1
     assert "01-slow: FAILED" in capsys.readouterr().err
+
+
+def test_the_peak_of_the_memory_is_measured_though_it_was_given_back(tmp_path: Path) -> None:
+    environment = execute_book.quiet_ipython(tmp_path / "settings")
+    cells = ["x = b'1' * 300_000_000", "del x", "open = print = None"]
+    small, large = (
+        execute_book.execute(write(tmp_path, name, *sources), environment=environment)
+        for name, sources in (("01-small", ["x = 1"]), ("02-large", cells))
+    )
+    assert 20e6 < small.memory < 300e6 < large.memory < execute_book.CHAPTER_MEMORY
+    assert len(outputs(tmp_path / "02-large.ipynb")) == 3, "the measuring is stored"
+
+
+@pytest.mark.parametrize(("limit", "least"), [("CHAPTER_MEMORY", 10e6), ("CHAPTER_SECONDS", 0.001)])
+def test_a_chapter_that_costs_too_much_is_a_failure(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    limit: str,
+    least: float,
+) -> None:
+    path = write(tmp_path, "01-greedy", "print(1)")
+    before = path.read_bytes()
+    monkeypatch.setattr(execute_book, limit, least)
+    assert execute_book.main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "01-greedy: FAILED\nA chapter may take at most" in said
+    assert re.search(r"this one took .* s .* MB", said)
+    assert path.read_bytes() == before
 
 
 def test_only_the_named_chapters_are_executed(tmp_path: Path) -> None:

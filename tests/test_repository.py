@@ -171,7 +171,7 @@ def test_environment_yml_agrees_with_the_rest() -> None:
 
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE))
-    assert targets >= {"book", "test", "refresh", "lint", "clean", "wheel"}
+    assert targets >= {"book", "test", "portable", "refresh", "lint", "clean", "wheel"}
     for name in ("README.md", "CONTRIBUTING.md", ".ci/run", *map(str, WORKFLOWS)):
         text = read(name)
         named = set(re.findall(r"(?:`|run: |^)make ([a-z]+)", text, flags=re.MULTILINE))
@@ -207,6 +207,14 @@ def test_the_weekly_run_takes_the_newest_versions_and_changes_no_file() -> None:
     assert newest["env"] == {"CONSTRAINTS": "/dev/null"}
     assert not any(">" in step.get("run", "") for step in newest["steps"])
     assert any(step.get("run") == "bash .ci/run" for step in newest["steps"])
+
+
+def test_the_chapters_are_also_run_weekly_with_the_plainest_kernels() -> None:
+    runs = read_yaml(".github/workflows/weekly.yml")["jobs"]["portable"]["steps"]
+    assert any(step.get("run") == "make portable" for step in runs)
+    run = commands("portable")
+    assert re.search("^ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 .* book --nbval ", run, re.M)
+    assert "--nbval-lax" not in run + commands("test")
 
 
 def test_the_ci_script_only_calls_the_two_commands() -> None:

@@ -2,7 +2,8 @@
 
 Each chapter runs in a kernel of its own, started in the chapter's folder by the Python that runs
 this script. Two runs on one machine write the same bytes: times, versions and random identifiers
-are dropped or renamed. A chapter in which a cell fails is reported and left as it was.
+are dropped or renamed. What each chapter cost is printed. A chapter in which a cell fails, or that
+costs too much for a small machine, is reported and left as it was.
 
     python book/_scripts/execute_book.py book                    # all chapters, in place
     python book/_scripts/execute_book.py book --only 02-integrators
@@ -17,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -25,8 +28,59 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from PIL import Image
 
-CELL_TIMEOUT = 120  # seconds; the longest chapter is meant to take 60
+# Seconds of wall time. A chapter is meant to take 60 on two cores and a cell of it 25, which only
+# an idle machine could hold to: these stop what is far beyond.
+CELL_TIMEOUT = 120
+CHAPTER_SECONDS = 180
+CHAPTER_MEMORY = 1.2e9  # bytes, at the kernel's peak: what a free hosted notebook can spare
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+
+# Run in the kernel after the last cell: the most memory it ever had, in bytes. On Linux the peak
+# that getrusage knows includes that of the program which started the kernel.
+PEAK_MEMORY = """
+import pathlib as _pathlib, re as _re, sys as _sys
+_status = _pathlib.Path("/proc/self/status")
+if _status.exists():
+    _peak = 1024 * int(_re.search(r"VmHWM:\\s*(\\d+) kB", _status.read_text())[1])
+elif _sys.platform == "win32":
+    import psutil as _psutil
+    _peak = _psutil.Process().memory_info().peak_wset
+else:
+    import resource as _resource
+    _peak = _resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss
+    _peak *= 1 if _sys.platform == "darwin" else 1024
+_peak
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one chapter took: seconds of wall time, and bytes at the peak of its kernel."""
+
+    seconds: float
+    longest_cell: float
+    memory: int
+
+    def __str__(self) -> str:
+        longest, megabytes = f"{self.longest_cell:.1f} s", self.memory / 1e6
+        return f"{self.seconds:.1f} s (longest cell {longest}), {megabytes:.0f} MB"
+
+
+class TooCostly(Exception):
+    """A chapter took more time or memory than it may."""
+
+
+class Client(NotebookClient):
+    """Executes a chapter and measures what it costs."""
+
+    longest_cell = 0.0
+
+    async def async_execute_cell(self, cell: NotebookNode, *args: Any, **options: Any) -> Any:
+        """Execute one cell, as `NotebookClient` does."""
+        start = time.perf_counter()
+        done = await super().async_execute_cell(cell, *args, **options)
+        self.longest_cell = max(self.longest_cell, time.perf_counter() - start)
+        return done
 
 
 def quiet_ipython(folder: Path) -> dict[str, str]:
@@ -79,19 +133,20 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return nbformat.from_dict(json.loads(text))
 
 
-def execute(
-    path: Path, *, timeout: float = CELL_TIMEOUT, environment: dict[str, str] | None = None
-) -> float:
-    """Execute one chapter in place and return its wall time in seconds.
+def execute(path: Path, *, environment: dict[str, str], timeout: float = CELL_TIMEOUT) -> Cost:
+    """Execute one chapter in place and return what it cost.
 
     Raises
     ------
+    TooCostly
+        If it took more than `CHAPTER_SECONDS` or `CHAPTER_MEMORY`.
     CellExecutionError, CellTimeoutError, DeadKernelError
         If a cell fails, takes more than `timeout` seconds or ends the kernel. The file then stays
-        as it was.
+        as it was, in all cases.
     """
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
+    notebook.cells.append(nbformat.v4.new_code_cell(PEAK_MEMORY))
+    client = Client(
         notebook,
         kernel_name="python3",
         timeout=timeout,
@@ -103,10 +158,15 @@ def execute(
     start = time.perf_counter()
     client.execute(env=environment)
     seconds = time.perf_counter() - start
+    (peak,) = notebook.cells.pop().outputs
+    cost = Cost(seconds, client.longest_cell, int(peak.data["text/plain"]))
+    if seconds > CHAPTER_SECONDS or cost.memory > CHAPTER_MEMORY:
+        allowed = f"{CHAPTER_SECONDS} s and {CHAPTER_MEMORY / 1e6:.0f} MB"
+        raise TooCostly(f"A chapter may take at most {allowed}; this one took {cost}.")
     written = path.with_suffix(".ipynb.new")
     nbformat.write(normalise(notebook), written)
     written.replace(path)
-    return seconds
+    return cost
 
 
 def chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
@@ -129,12 +189,12 @@ def execute_folder(
         environment = quiet_ipython(Path(settings))
         for path in chapters(folder, only):
             try:
-                seconds = execute(path, timeout=timeout, environment=environment)
-            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                cost = execute(path, timeout=timeout, environment=environment)
+            except (CellExecutionError, CellTimeoutError, DeadKernelError, TooCostly) as error:
                 failed.append(path.stem)
                 print(f"{path.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
             else:
-                print(f"{path.stem}: {seconds:.1f} s", flush=True)
+                print(f"{path.stem}: {cost}", flush=True)
     return failed
 
 
