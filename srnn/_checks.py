@@ -28,6 +28,11 @@ def as_generator(generator: torch.Generator | None) -> torch.Generator:
             f"Expected `generator` to be a torch.Generator or None; got {type(generator).__name__}."
             " For a fixed seed pass torch.Generator().manual_seed(seed)."
         )
+    if generator.device.type != "cpu":
+        raise ValueError(
+            f"Expected `generator` on the CPU; got one on {generator.device}. Random numbers are "
+            "drawn on the CPU, the same for every device: pass torch.Generator().manual_seed(seed)."
+        )
     return generator
 
 
@@ -75,6 +80,14 @@ def fraction(value: Any, name: str) -> float:
     return number
 
 
+def same_spacing(one: float, other: float) -> bool:
+    """Whether two time steps are one, up to the rounding of single precision.
+
+    A dt that was once a float32 differs from the double by some 1e-8 of itself.
+    """
+    return abs(one - other) <= 1e-6 * max(abs(one), abs(other))
+
+
 def choice(value: Any, name: str, known: Iterable[Any]) -> Any:
     """Return `value` if it is among `known`."""
     known = list(known)
@@ -98,6 +111,27 @@ def float_dtype(value: Any, name: str = "dtype") -> torch.dtype:
 def weight_dtype(value: Any) -> torch.dtype:
     """Return the dtype of new weights: `value`, or PyTorch's default for None."""
     return torch.get_default_dtype() if value is None else float_dtype(value)
+
+
+def known_float(value: Tensor, name: str) -> Tensor:
+    """Return `value` if its dtype is one of the supported float dtypes."""
+    if value.dtype not in KNOWN_DTYPES.values():
+        listed = ", ".join(repr(k) for k in KNOWN_DTYPES)
+        raise TypeError(f"Unknown dtype of `{name}`: {value.dtype}. Known: {listed}.")
+    return value
+
+
+def device(value: Any) -> torch.device | None:
+    """Return `value` as a device on which tensors can be made, or None for None."""
+    if value is None:
+        return None
+    try:
+        return torch.empty(0, device=value).device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected `device` to be a device that this PyTorch can use, such as 'cpu'; "
+            f"got {value!r}."
+        ) from error
 
 
 def hidden_sizes(value: Any) -> tuple[int, ...]:
@@ -131,6 +165,46 @@ def state(value: Any, name: str, dim: int) -> Tensor:
     return tensor
 
 
+def half(value: Any, name: str, dim: int) -> Tensor:
+    """Return `value` if it is a tensor of positions or momenta, last axis of length dim."""
+    if isinstance(value, Tensor) and value.shape[-1:] == (dim,) and value.is_floating_point():
+        return value
+    tensor = float_tensor(value, name)
+    raise ValueError(
+        f"Expected `{name}` to have shape (batch, dim) with dim={dim}; got {tuple(tensor.shape)}."
+    )
+
+
+def input_of(weight: Tensor, value: Any, name: str) -> Tensor:
+    """Return `value` if a layer with this `weight` (..., inputs) can be applied to it.
+
+    Four comparisons where all is well: this runs at every evaluation of a network, also under
+    torch.func's transformations.
+    """
+    if (
+        isinstance(value, Tensor)
+        and value.dtype == weight.dtype
+        and value.device == weight.device
+        and value.shape[-1:] == weight.shape[-1:]
+    ):
+        return value
+    tensor = half(value, name, weight.shape[-1])
+    same_as(tensor, name, weight, "weights")
+    return tensor
+
+
+def network(value: Any, name: str) -> Any:
+    """Return `value` if it is called on states and knows its number of positions, `dim`."""
+    if isinstance(value, type) or not callable(value) or not hasattr(value, "dim"):
+        got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(
+            f"Expected `{name}` to be a network or a Hamiltonian, something with `dim` that is "
+            f"called on states; got {got}."
+        )
+    positive_int(value.dim, f"{name}.dim")
+    return value
+
+
 def halves(value: Tensor) -> tuple[Tensor, Tensor]:
     """Split states into (q, p)."""
     dim = value.shape[-1] // 2
@@ -151,12 +225,22 @@ def all_finite(value: Tensor, name: str) -> Tensor:
     return value
 
 
-def same_as(value: Tensor, name: str, other: Tensor, other_name: str) -> None:
-    """Refuse `value` unless it has the dtype and the device of `other`."""
+def same_as(
+    value: Tensor, name: str, other: Tensor, other_name: str, *, convert: str = ".to"
+) -> None:
+    """Refuse `value` unless it has the dtype and the device of `other`.
+
+    `convert` is the method that the text names: ``.astype`` where the user holds NumPy arrays.
+    """
     for what in ("dtype", "device"):
         got, expected = getattr(value, what), getattr(other, what)
         if got != expected:
             raise TypeError(
                 f"Expected `{name}` and `{other_name}` to have one {what}; "
-                f"got {got} and {expected}. Convert one of them with .to({what})."
+                f"got {got} and {expected}. Convert one of them with {convert}({what})."
             )
+
+
+def same_spacing(a: float, b: float) -> bool:
+    """Whether two steps of time are one to a relative 1e-6, which a float32 keeps."""
+    return math.isclose(a, b, rel_tol=1e-6)

@@ -24,6 +24,15 @@ def write(
 
     The file is written beside its place and then renamed, which is atomic: whoever is killed in
     between leaves the former file untouched.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write(pathlib.Path(folder) / "file", {"x": torch.ones(2)}, {"format": "mine/1"})
+    ...     tensors, header = read(pathlib.Path(folder) / "file", "mine/1")
+    >>> tensors["x"], header
+    (tensor([1., 1.]), {'format': 'mine/1'})
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -49,6 +58,10 @@ def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor]
     CheckpointError
         If the file is truncated, is not one of the library's, or its header's ``format`` is not
         `expected`.
+
+    Examples
+    --------
+    See :func:`write`.
     """
     path = Path(path)
     if not path.is_file():
@@ -72,7 +85,16 @@ def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor]
 
 
 def integrator_to_config(integrator: integrators.Integrator | None) -> Any:
-    """Describe an integrator as JSON: its name, or its kind and table."""
+    """Describe an integrator as JSON: its name, or its kind and table.
+
+    Examples
+    --------
+    >>> from srnn.integrators import Splitting, get
+    >>> integrator_to_config(get("yoshida4"))
+    'yoshida4'
+    >>> integrator_to_config(Splitting("mine", 1, (("kick", 1.0), ("drift", 1.0))))["kind"]
+    'Splitting'
+    """
     if integrator is None:
         return None
     if (
@@ -90,7 +112,13 @@ def integrator_to_config(integrator: integrators.Integrator | None) -> Any:
 
 
 def integrator_from_config(config: Any) -> integrators.Integrator | None:
-    """Build what :func:`integrator_to_config` described."""
+    """Build what :func:`integrator_to_config` described.
+
+    Examples
+    --------
+    >>> integrator_from_config("yoshida4").order
+    4
+    """
     if config is None:
         return None
     if isinstance(config, str):

@@ -5,11 +5,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from srnn._types import TrajectoryValues
+from srnn.data import Trajectories
 from srnn.fields import as_field
 from srnn.integrators import Integrator
+from srnn.recipes import Recipe
 from srnn.rollout import rollout
 
-__all__ = ["derivative_loss", "trajectory_loss"]
+__all__ = ["derivative_loss", "trajectory_loss", "window_loss"]
 
 
 def trajectory_loss(
@@ -29,15 +31,29 @@ def trajectory_loss(
     Parameters
     ----------
     net : module
+        What gives dz/dt, or a recurrent network.
     integrator : Integrator or None
+        None for a recurrent network.
     target : Tensor, shape (time, batch, 2*dim)
+        The observed states.
     dt : float
+        Time between them.
     loss_from : {0, 1}
+        First state that counts.
     substeps : int
+        Integrator steps between two observed states.
 
     Returns
     -------
     Tensor, shape ()
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z = torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]])
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> float(trajectory_loss(srnn.systems.MassSpring(), leapfrog, z, 2.0))  # to (-1, 0): 1 / 2
+    0.5
     """
     steps = len(target) - 1
     prediction = rollout(net, integrator, target[0], dt=dt, steps=steps, substeps=substeps)
@@ -50,10 +66,66 @@ def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryV
     Parameters
     ----------
     net : module
+        What gives dz/dt.
     values, derivatives : Tensor, shape (time, batch, 2*dim)
+        States and their true time derivatives.
 
     Returns
     -------
     Tensor, shape ()
+
+    Examples
+    --------
+    >>> import srnn
+    >>> spring = srnn.systems.MassSpring()
+    >>> data = spring.simulate(3, steps=2, dt=0.1, derivatives=True)
+    >>> float(derivative_loss(spring, data.values, data.derivatives))
+    0.0
     """
     return nn.functional.mse_loss(as_field(net)(values), derivatives)
+
+
+def window_loss(
+    net: Any,
+    integrator: Integrator | None,
+    data: Trajectories,
+    recipe: Recipe,
+    index: Tensor | slice = slice(None),
+) -> Tensor:
+    """Loss that a recipe minimises, over the windows that `index` names.
+
+    Parameters
+    ----------
+    net : module
+    integrator : Integrator or None
+    data : Trajectories
+        Windows, in the network's units.
+    recipe : Recipe
+        Says whether states or derivatives are fitted, and how.
+    index : Tensor or slice
+        Which windows; all by default.
+
+    Returns
+    -------
+    Tensor, shape ()
+
+    Examples
+    --------
+    >>> import srnn
+    >>> spring = srnn.systems.MassSpring()
+    >>> data = spring.simulate(3, steps=2, dt=0.1, derivatives=True)
+    >>> float(window_loss(spring, None, data, srnn.recipes.Recipe(derivatives=True)))
+    0.0
+    """
+    values = data.values[:, index]
+    if recipe.derivatives:
+        assert data.derivatives is not None  # check_data has seen to it
+        return derivative_loss(net, values, data.derivatives[:, index])
+    return trajectory_loss(
+        net,
+        integrator,
+        values,
+        data.dt,
+        loss_from=recipe.loss_from,
+        substeps=recipe.substeps,
+    )

@@ -1,6 +1,9 @@
 """What a user holds: a network, an integrator and units, with fit, predict, save and load."""
 
+import copy
+import math
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,17 +12,23 @@ from torch import Tensor, nn
 import srnn.nn as networks
 from srnn import _checks, checkpoint, integrators, warm_start
 from srnn.data import Trajectories
+from srnn.errors import CheckpointError
 from srnn.fields import Field, as_field
 from srnn.integrators import Integrator
+from srnn.losses import window_loss
 from srnn.recipes import PRESETS, Recipe
 from srnn.rollout import rollout
 from srnn.run import History
 from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
-from srnn.training import check_data, train
+from srnn.training import check_checkpoint, check_data, train
 
 __all__ = ["FORMAT", "Model"]
 
 FORMAT = "srnn.Model/1"
+
+_NO_ISO = "Initial-state optimisation (iso=True) is not part of this version yet; pass iso=False."
+# The networks whose numbers mean nothing to a user: fit may choose their units.
+_OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM)
 
 
 class Model:
@@ -73,8 +82,8 @@ class Model:
         if self.recurrent:
             if integrator is not None or test_integrator is not None:
                 raise ValueError(
-                    f"{type(net).__name__} is its own step: pass integrator=None, "
-                    f"not {integrator!r}."
+                    f"{type(net).__name__} is its own step: pass integrator=None and no "
+                    "test_integrator."
                 )
         elif integrator is None:
             raise ValueError(f"{type(net).__name__} needs an integrator, such as 'leapfrog'.")
@@ -89,6 +98,7 @@ class Model:
         like = torch.empty(0) if weight is None else weight
         self.scale = Scale.identity(self.dim, like)
         self.dt: float | None = None
+        self._last_run: tuple[Path, int, dict[str, Any]] | None = None
 
     def _weight(self) -> Tensor | None:
         if isinstance(self.net, nn.Module):
@@ -139,7 +149,9 @@ class Model:
     ) -> History:
         """Learn from trajectories.
 
-        A second call goes on from the first one's weights, in the first one's units.
+        A second call goes on from the first one's weights, in the first one's units.  A call that
+        is refused leaves the model as it was; one that is interrupted, or diverges, leaves it with
+        the best weights so far.
 
         Parameters
         ----------
@@ -152,8 +164,10 @@ class Model:
         validation_data : Trajectories, optional
             Held-out trajectories; by default a share of `data` (10 %) is held out.
         checkpoint : path-like, optional
-            File that keeps the run: if the program is killed, the same call goes on where it
-            stopped and ends with the same weights, bit for bit.
+            File that keeps the run: if the program is killed, or the call interrupted, the same
+            call goes on where it stopped and ends with the same weights, bit for bit.  In another
+            program this takes a model, and data, made with a seeded generator.  A larger `epochs`
+            goes on with a run that is done.
         progress : bool
             Show a progress bar.
         **settings
@@ -172,52 +186,134 @@ class Model:
             If the loss stops being finite; the last good weights are kept.
         CheckpointError
             If `checkpoint` is damaged or belongs to another run.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> data = srnn.systems.MassSpring().simulate(20, steps=9, dt=0.1, generator=g)
+        >>> model = srnn.SRNN(dim=1, hidden=8, generator=g)
+        >>> history = model.fit(data, epochs=3, window=2, progress=False)
+        >>> history.epochs, len(history.validation_loss)
+        (3, 3)
         """
         if iso:
-            raise NotImplementedError(
-                "Initial-state optimisation (iso=True) is not part of this version yet; "
-                "pass iso=False."
-            )
+            raise NotImplementedError(_NO_ISO)
         if epochs is not None:
             settings["epochs"] = epochs
         recipe = self._recipe().replace(**settings)
-        check_data(data, self.dim, self._weight(), recipe, "data")
-        # One draw from the caller's generator seeds the run.  A resumed run thus leaves that
-        # generator where the uninterrupted one would have.
-        seed = int(torch.randint(2**62, (), generator=self.generator))
-        generator = torch.Generator().manual_seed(seed)
-        if validation_data is not None:
-            check_data(validation_data, self.dim, self._weight(), recipe, "validation_data")
+        self._check_fit(data, validation_data, recipe, checkpoint)
+        before = self._snapshot()
+        try:
+            seed = self._seed(checkpoint)
+            generator = torch.Generator().manual_seed(seed)
             training, held_out = data, validation_data
-        elif recipe.validation:
-            if len(data) < 2:
-                raise ValueError(
-                    "Expected at least two trajectories, one to hold out for validation; got 1. "
-                    "Pass validation=0 to train on all there is."
-                )
-            training, held_out = data.split(recipe.validation, generator)
-        else:
-            training, held_out = data, None
-        if self.dt is None:
-            if recipe.scale:
+            if held_out is None and recipe.validation:
+                training, held_out = data.split(recipe.validation, generator)
+            started = self._snapshot()
+            window = data.steps + 1 if recipe.window is None else recipe.window
+            if self.dt is None and recipe.scale and isinstance(self.net, _OWN):
                 self.scale = Scale.of(training)
-            start = self._encode(training)
-            if recipe.warm_start and isinstance(self.net, nn.Module):
-                warm_start.least_squares(self.net, start.values, start.dt)
-        elif self.recurrent and abs(data.dt / self.dt - 1) > 1e-9:
+            windows = self._encode(training).windows(window)
+            watched = None if held_out is None else self._encode(held_out).windows(window)
+            if self.dt is None and recipe.warm_start:
+                self._warm_start(windows, windows if watched is None else watched, recipe)
+            self.dt = data.dt
+            if checkpoint is not None:
+                self._last_run = (check_checkpoint(checkpoint).resolve(), seed, started)
+            return train(
+                self.net,
+                self.integrator,
+                windows,
+                watched,
+                recipe,
+                generator,
+                path=checkpoint,
+                progress=progress,
+            )
+        except CheckpointError:
+            self._restore(before)
+            raise
+
+    def _check_fit(
+        self,
+        data: Trajectories,
+        validation_data: Trajectories | None,
+        recipe: Recipe,
+        checkpoint: str | os.PathLike[str] | None,
+    ) -> None:
+        """Refuse what cannot be trained on before anything is changed."""
+        weight = self._weight()
+        check_data(data, self.dim, weight, recipe, "data")
+        if validation_data is not None:
+            check_data(validation_data, self.dim, weight, recipe, "validation_data")
+            if not _checks.same_spacing(validation_data.dt, data.dt):
+                raise ValueError(
+                    "Expected `validation_data` with the spacing of `data`, "
+                    f"dt={data.dt!r}; got {validation_data.dt!r}."
+                )
+            if recipe.window is None and validation_data.steps < data.steps:
+                raise ValueError(
+                    f"Expected `validation_data` of at least {data.steps + 1} states, as `data`; "
+                    f"got {validation_data.steps + 1}. Or name a shorter window."
+                )
+        elif recipe.validation and len(data) < 2:
+            raise ValueError(
+                "Expected at least two trajectories, one to hold out for validation; got 1. Pass "
+                "validation_data=, or validation=0 to train on all there is, or cut a long "
+                "trajectory into windows first: data.windows(n)."
+            )
+        if self.recurrent and self.dt is not None and not _checks.same_spacing(data.dt, self.dt):
             raise ValueError(self._wrong_spacing(data.dt))
-        window = data.steps + 1 if recipe.window is None else recipe.window
-        self.dt = data.dt
-        return train(
-            self.net,
-            self.integrator,
-            self._encode(training).windows(window),
-            None if held_out is None else self._encode(held_out).windows(window),
-            recipe,
-            generator,
-            path=checkpoint,
-            progress=progress,
-        )
+        if checkpoint is not None:
+            check_checkpoint(checkpoint)
+        if not recipe.derivatives:  # one step, so that what cannot be integrated says so now
+            with torch.no_grad():
+                rollout(self.net, self.integrator, data.values[0, :1], dt=data.dt, steps=1)
+
+    def _warm_start(self, windows: Trajectories, watched: Trajectories, recipe: Recipe) -> None:
+        """Start quadratic terms by least squares, if that is better than the start at hand.
+
+        A few short trajectories can leave the fit undetermined, and its leapfrog unstable.
+        """
+        before = copy.deepcopy(self.net.state_dict())
+        with torch.no_grad():
+            at_hand = float(window_loss(self.net, self.integrator, watched, recipe))
+            if not warm_start.least_squares(self.net, windows.values, windows.dt):
+                return
+            fitted = float(window_loss(self.net, self.integrator, watched, recipe))
+        if math.isfinite(at_hand) and not fitted <= at_hand:
+            self.net.load_state_dict(before)
+
+    def _seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
+        """Draw the seed of a run, or take that of the run being gone on with.
+
+        One draw from the caller's generator seeds a run, so that a resumed run leaves that
+        generator where the uninterrupted one would have.  The same call made again in the same
+        program, after an interrupt or when the run is done, goes back to where the run began.
+        """
+        if checkpoint is not None and self._last_run is not None:
+            path, seed, started = self._last_run
+            if path.exists() and path == check_checkpoint(checkpoint).resolve():
+                self._restore(started, generator=False)
+                return seed
+        return int(torch.randint(2**62, (), generator=self.generator))
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "weights": copy.deepcopy(self.net.state_dict()),
+            "scale": self.scale,
+            "dt": self.dt,
+            "generator": self.generator.get_state(),
+            "last run": self._last_run,
+        }
+
+    def _restore(self, snapshot: dict[str, Any], *, generator: bool = True) -> None:
+        self.net.load_state_dict(snapshot["weights"])
+        self.scale, self.dt = snapshot["scale"], snapshot["dt"]
+        if generator:
+            self.generator.set_state(snapshot["generator"])
+            self._last_run = snapshot["last run"]
 
     def _recipe(self) -> Recipe:
         recipe = PRESETS[self.preset]
@@ -278,12 +374,18 @@ class Model:
         ------
         ValueError, TypeError
             If the observations do not fit the model.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(20, steps=9, dt=0.1)
+        >>> true_equations = srnn.SRNN(dim=1, hamiltonian=spring)
+        >>> true_equations.predict(data.first(1), steps=100, dt=0.05)
+        Trajectories(states=101, trajectories=20, dim=1, dt=0.05, dtype=float32)
         """
         if iso:
-            raise NotImplementedError(
-                "Initial-state optimisation (iso=True) is not part of this version yet; "
-                "pass iso=False."
-            )
+            raise NotImplementedError(_NO_ISO)
         if not isinstance(observed, Trajectories):
             raise TypeError(
                 f"Expected `observed` to be srnn.Trajectories; got {type(observed).__name__}."
@@ -294,7 +396,7 @@ class Model:
             _checks.same_as(z0, "observed", weight, "model")
         spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
         method: Any = self.test_integrator if integrator is None else integrator
-        if self.recurrent and self.dt is not None and abs(spacing / self.dt - 1) > 1e-9:
+        if self.recurrent and self.dt is not None and not _checks.same_spacing(spacing, self.dt):
             raise ValueError(self._wrong_spacing(spacing))
         scale = self.scale.to(z0)
         states = rollout(
@@ -309,14 +411,21 @@ class Model:
 
     def _wrong_spacing(self, dt: float) -> str:
         return (
-            f"{type(self.net).__name__} has learnt steps of dt={self.dt:g} and knows no others; "
-            f"got dt={dt:g}."
+            f"{type(self.net).__name__} has learnt steps of dt={self.dt!r} and knows no others; "
+            f"got dt={dt!r}."
         )
 
     # -- files ------------------------------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> "Model":
-        """Convert dtype or device in place, as ``torch.nn.Module.to`` does; returns the model."""
+        """Convert dtype or device in place, as ``torch.nn.Module.to`` does; returns the model.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.SRNN(dim=1, hidden=4).to(torch.float64).scale.shift.dtype
+        torch.float64
+        """
         self.net.to(*args, **kwargs)
         self.scale = self.scale.to(*args, **kwargs)
         return self

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from srnn import _checks, checkpoint
 from srnn.errors import CheckpointError
@@ -29,8 +29,9 @@ class SRNN(Model):
     hidden : int or tuple of int
         Widths of the hidden layers of K and of V.
     hamiltonian : optional
-        Another Hamiltonian in the place of the H-NET, such as :class:`srnn.QuadraticH`; `hidden` is
-        then not used.
+        Another Hamiltonian in the place of the H-NET, such as :class:`srnn.QuadraticH` or a module
+        of your own; `hidden` is then not used.  The library's networks are started and scaled by
+        ``fit``; a module of your own keeps its start and is trained in the units of the data.
     integrator : str or Integrator
     test_integrator : str, Integrator or None
     preset : {None, "paper"}
@@ -38,8 +39,10 @@ class SRNN(Model):
         H-NET and the recipe of appendix A.1.
     generator : torch.Generator, optional
         Draws the weights, and later what training draws.
-    dtype : torch.dtype, optional
-    device : optional
+    dtype : torch.dtype or str, optional
+        Of the weights; PyTorch's default dtype if left out.
+    device : torch.device or str, optional
+        Of the weights.
 
     Examples
     --------
@@ -76,6 +79,16 @@ class SRNN(Model):
                 generator=generator,
                 dtype=None if dtype is None else _checks.float_dtype(dtype),
                 device=device,
+            )
+        elif not hasattr(hamiltonian, "separable"):
+            raise TypeError(
+                "Expected a Hamiltonian, with `dim` and `separable`; got "
+                f"{type(hamiltonian).__name__}. Another network goes into srnn.Model(net, ...)."
+            )
+        elif dtype is not None or device is not None:
+            raise ValueError(
+                "`dtype` and `device` are for the H-NET that SRNN makes; convert the Hamiltonian "
+                "that is passed instead: hamiltonian.to(...)."
             )
         elif hamiltonian.dim != dim:
             raise ValueError(f"Expected a Hamiltonian with dim={dim}; got {hamiltonian.dim}.")
@@ -126,35 +139,56 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
     CheckpointError
         If the file is truncated, is not a model, or does not fit `net`.
 
+    Returns
+    -------
+    Model
+        Its generator draws fresh entropy; set ``model.generator`` for another.
+
     Examples
     --------
-    See :meth:`Model.save`.
+    >>> import srnn, tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     srnn.HNN(dim=2, hidden=8).save(pathlib.Path(folder) / "model.srnn")
+    ...     srnn.load(pathlib.Path(folder) / "model.srnn")
+    HNN(HNet(dim=2), 'leapfrog', test_integrator='leapfrog')
     """
     tensors, header = checkpoint.read(path, FORMAT)
-    shift = tensors.pop("shift")
-    if net is None:
-        if header["net"] not in _NETWORKS:
-            raise CheckpointError(
-                f"{path} holds weights of {header['net']}, which is not one of the library's "
-                "networks: pass one to fill as load(path, net=...)."
-            )
-        net = _NETWORKS[header["net"]](**header["config"])
-    weights = {name.removeprefix("net."): value for name, value in tensors.items()}
+    if net is not None and not isinstance(net, nn.Module):
+        raise TypeError(f"Expected `net` to be a torch.nn.Module; got {type(net).__name__}.")
+    if net is None and header.get("net") not in _NETWORKS:
+        raise CheckpointError(
+            f"{path} holds weights of {header.get('net')}, which is not one of the library's "
+            "networks: pass one to fill as load(path, net=...)."
+        )
     try:
-        if isinstance(net, nn.Module):
-            net.to(dtype=shift.dtype)
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit {type(net).__name__}: {error}.") from error
-    classes = {"SRNN": SRNN, "HNN": HNN}
-    model = Model.__new__(classes.get(header["model"], Model))
-    Model.__init__(
-        model,
-        net,
-        checkpoint.integrator_from_config(header["integrator"]),
-        test_integrator=checkpoint.integrator_from_config(header["test_integrator"]),
-        preset=header["preset"],
-    )
-    model.scale = Scale(**header["scale"], shift=shift)
-    model.dt = header["dt"]
+        shift = tensors.pop("shift")
+        model = Model.__new__({"SRNN": SRNN, "HNN": HNN}.get(header["model"], Model))
+        filled = _NETWORKS[header["net"]](**header["config"]) if net is None else net
+        weights = {name.removeprefix("net."): value for name, value in tensors.items()}
+        _check_weights(filled, weights, path)
+        filled.to(dtype=shift.dtype)
+        filled.load_state_dict(weights)
+        Model.__init__(
+            model,
+            filled,
+            checkpoint.integrator_from_config(header["integrator"]),
+            test_integrator=checkpoint.integrator_from_config(header["test_integrator"]),
+            preset=header["preset"],
+        )
+        model.scale = Scale(**header["scale"], shift=shift)
+        model.dt = header["dt"]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} has a damaged header ({error!r}).") from error
     return model
+
+
+def _check_weights(net: nn.Module, weights: dict[str, Tensor], path: Any) -> None:
+    """Refuse weights that are not those of `net`, before any is loaded."""
+    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{path} does not fit {type(net).__name__}: expected `{name}` of shape "
+                f"{expected.get(name, 'nothing')}; got {found.get(name, 'nothing')}."
+            )

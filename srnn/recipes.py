@@ -29,7 +29,8 @@ class Recipe:
         Most epochs to train.
     window : int or None
         States in a training window: 2 is the paper's single-step training; None takes whole
-        trajectories, the paper's recurrent training.
+        trajectories, the paper's recurrent training.  The cost of a batch and the memory it takes
+        grow with the window: long trajectories want one of ten to a hundred states.
     loss_from : {0, 1}
         First state in the loss.  State 0 contributes nothing unless the start is optimised; it is
         in the mean all the same, as in the paper's code.
@@ -48,7 +49,8 @@ class Recipe:
         "plateau" multiplies the rate by `decay` after `scheduler_patience` epochs without
         improvement; "exponential" multiplies it each epoch; "cosine" falls to the floor at the
         last epoch.
-    decay : float
+    decay : float or None
+        None stands for 0.5 under "plateau" and 0.99 under "exponential".
     scheduler_patience : int
     learning_rate_floor : float
     restore_best : bool
@@ -64,9 +66,11 @@ class Recipe:
     patience : int or None
         Epochs without improvement of the held-out loss after which training stops.
     warm_start : bool
-        Start quadratic terms by least squares (:mod:`srnn.warm_start`).
+        Start quadratic terms by least squares (:mod:`srnn.warm_start`), where that is better than
+        the start at hand.
     scale : bool
-        Train in units of order one (:class:`srnn.scaling.Scale`).
+        Train the library's networks in units of order one (:class:`srnn.scaling.Scale`).  A
+        Hamiltonian of your own is always trained in the units of the data.
 
     Examples
     --------
@@ -85,7 +89,7 @@ class Recipe:
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
     scheduler: str | None = "plateau"
-    decay: float = 0.5
+    decay: float | None = None
     scheduler_patience: int = 6
     learning_rate_floor: float = 0.0
     restore_best: bool = True
@@ -104,8 +108,11 @@ class Recipe:
             _checks.positive_int(getattr(self, name), name)
         _checks.choice(self.optimizer, "optimizer", OPTIMIZERS)
         _checks.choice(self.scheduler, "scheduler", SCHEDULERS)
-        for name in ("learning_rate", "decay"):
-            _checks.positive(getattr(self, name), name)
+        _checks.positive(self.learning_rate, "learning_rate")
+        if self.decay is not None:
+            _checks.positive(self.decay, "decay")
+        for name in ("derivatives", "restore_best", "warm_start", "scale"):
+            _checks.choice(getattr(self, name), name, (True, False))
         for name in ("weight_decay", "learning_rate_floor"):
             _checks.non_negative(getattr(self, name), name)
         if self.clip_norm is not None:
@@ -114,8 +121,21 @@ class Recipe:
         if self.patience is not None:
             _checks.positive_int(self.patience, "patience")
 
+    @property
+    def rate_decay(self) -> float:
+        """The factor of the learning rate that `decay` stands for."""
+        if self.decay is not None:
+            return self.decay
+        return 0.99 if self.scheduler == "exponential" else 0.5
+
     def replace(self, **settings: Any) -> "Recipe":
-        """Return a copy with some settings changed; an unknown one is refused."""
+        """Return a copy with some settings changed; an unknown one is refused.
+
+        Examples
+        --------
+        >>> Recipe().replace(window=2).window
+        2
+        """
         known = [f.name for f in dataclasses.fields(self)]
         for name in settings:
             _checks.choice(name, "setting of fit", known)

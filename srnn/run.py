@@ -14,7 +14,7 @@ from srnn import checkpoint
 from srnn.data import Trajectories
 from srnn.errors import CheckpointError
 from srnn.integrators import Integrator
-from srnn.losses import derivative_loss, trajectory_loss
+from srnn.losses import window_loss
 from srnn.recipes import OPTIMIZERS, Recipe
 
 __all__ = ["History", "Run"]
@@ -39,6 +39,15 @@ class History:
         "" while running, then "epochs" or "patience".
     seconds : float
         Wall time, over all the runs of a resumed training.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> model = srnn.SRNN(dim=1, hidden=4)
+    >>> data = srnn.systems.MassSpring().simulate(10, steps=5, dt=0.1)
+    >>> history = model.fit(data, epochs=3, progress=False)
+    >>> history.epochs, history.stopped
+    (3, 'epochs')
     """
 
     train_loss: list[float] = field(default_factory=list)
@@ -80,7 +89,6 @@ class Run:
     ) -> None:
         self.net, self.integrator, self.recipe = net, integrator, recipe
         self.training, self.held_out, self.generator = training, held_out, generator
-        self.dt = training.dt
         self.optimizer = OPTIMIZERS[recipe.optimizer](
             net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -96,12 +104,12 @@ class Run:
         if recipe.scheduler == "plateau":
             return schedulers.ReduceLROnPlateau(
                 self.optimizer,
-                factor=recipe.decay,
+                factor=recipe.rate_decay,
                 patience=recipe.scheduler_patience,
                 min_lr=recipe.learning_rate_floor,
             )
         if recipe.scheduler == "exponential":
-            return schedulers.ExponentialLR(self.optimizer, gamma=recipe.decay)
+            return schedulers.ExponentialLR(self.optimizer, gamma=recipe.rate_decay)
         if recipe.scheduler == "cosine":
             return schedulers.CosineAnnealingLR(
                 self.optimizer, T_max=recipe.epochs, eta_min=recipe.learning_rate_floor
@@ -110,18 +118,7 @@ class Run:
 
     def loss(self, data: Trajectories, index: Tensor | slice) -> Tensor:
         """Loss of the windows that `index` names."""
-        values = data.values[:, index]
-        if self.recipe.derivatives:
-            assert data.derivatives is not None
-            return derivative_loss(self.net, values, data.derivatives[:, index])
-        return trajectory_loss(
-            self.net,
-            self.integrator,
-            values,
-            self.dt,
-            loss_from=self.recipe.loss_from,
-            substeps=self.recipe.substeps,
-        )
+        return window_loss(self.net, self.integrator, data, self.recipe, index)
 
     @torch.no_grad()
     def _held_out_loss(self) -> float:
@@ -218,8 +215,8 @@ class Run:
         if header["fingerprint"] != fingerprint:
             raise CheckpointError(
                 f"{path} belongs to another training run: the model, the data, the recipe or the "
-                "generator's seed differ. Give the same ones to go on, or another path to start "
-                "anew."
+                "generator's seed differ. Give the same ones to go on (a model built without "
+                "generator= draws another seed in every program), or another path to start anew."
             )
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -240,4 +237,5 @@ class Run:
             self.scheduler.load_state_dict(header["scheduler"])
         self.generator.set_state(tensors["generator"])
         self.history = History(**header["history"])
+        self.history.stopped = self.finished  # this call may ask for more epochs than the last
         self.best_loss = float(header["best_loss"])

@@ -15,12 +15,12 @@ from tqdm.auto import tqdm
 
 from srnn import _checks
 from srnn.data import Trajectories
-from srnn.errors import TrainingDiverged
+from srnn.errors import CheckpointError, TrainingDiverged
 from srnn.integrators import Integrator
 from srnn.recipes import Recipe
 from srnn.run import History, Run
 
-__all__ = ["check_data", "train"]
+__all__ = ["check_checkpoint", "check_data", "train"]
 
 
 def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name: str) -> None:
@@ -40,6 +40,16 @@ def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name:
     Raises
     ------
     ValueError, TypeError
+        With a text that names what does not fit: the dimension, dtype or device, the number of
+        states, the status of a trajectory, or missing derivatives.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> data = srnn.Trajectories.from_states(torch.zeros(10, 3, 4), dt=0.1)
+    >>> check_data(data, 3, torch.zeros(1), srnn.recipes.Recipe(), "data")
+    Traceback (most recent call last):
+    ValueError: Expected `data` with dim=3, as the model's; got 2.
     """
     if not isinstance(data, Trajectories):
         raise TypeError(
@@ -60,8 +70,8 @@ def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name:
         raise ValueError(f"Expected `{name}` of at least two states a trajectory; got 1.")
     if recipe.window is not None and recipe.window > data.steps + 1:
         raise ValueError(
-            f"A window of {recipe.window} states is longer than the trajectories, which have "
-            f"{data.steps + 1}."
+            f"A window of {recipe.window} states is longer than the trajectories of `{name}`, "
+            f"which have {data.steps + 1}."
         )
     if recipe.derivatives and data.derivatives is None:
         raise ValueError(
@@ -70,14 +80,59 @@ def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name:
         )
 
 
+def check_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """Refuse a path that no checkpoint can be written to.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    IsADirectoryError
+        If it is a folder itself.
+
+    Examples
+    --------
+    >>> check_checkpoint("no-such-folder/run")
+    Traceback (most recent call last):
+    FileNotFoundError: The folder no-such-folder of the checkpoint does not exist; create it first.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"The checkpoint {file} is a folder; name a file in it.")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder {file.parent} of the checkpoint does not exist; create it first."
+        )
+    return file
+
+
 def _fingerprint(run: Run) -> str:
-    """Tell one training run from another: start weights, data, recipe and seed."""
-    digest = hashlib.sha256()
-    description = [dataclasses.asdict(run.recipe), run.dt, str(run.integrator)]
-    digest.update(json.dumps(description, sort_keys=True).encode())
+    """Tell one training run from another: network, start weights, data, recipe and seed."""
+    recipe = dataclasses.asdict(run.recipe)
+    # When a run ends does not change what it does until then: it may be asked to go on.  Only
+    # the cosine schedule looks ahead to the last epoch.
+    del recipe["patience"]
+    if run.recipe.scheduler != "cosine":
+        del recipe["epochs"]
+    tensors = dict(run.net.state_dict())
+    for name, data in (("training", run.training), ("held out", run.held_out)):
+        if data is not None:
+            tensors[name] = data.values
+        if data is not None and data.derivatives is not None:
+            tensors[f"{name} derivatives"] = data.derivatives
+    shapes = {name: (str(x.dtype), list(x.shape)) for name, x in tensors.items()}
+    network = [type(run.net).__name__, getattr(run.net, "config", None), str(run.integrator)]
+    digest = hashlib.sha256(json.dumps([recipe, run.training.dt, network, shapes]).encode())
     digest.update(run.generator.get_state().numpy().tobytes())
-    tensors = [*run.net.state_dict().values(), run.training.values]
-    for tensor in tensors:
+    for tensor in tensors.values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
@@ -120,37 +175,57 @@ def train(
         If a loss is not finite; `net` is left with the last good weights.
     CheckpointError
         If `path` is truncated or belongs to another run.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> data = srnn.systems.MassSpring().simulate(20, steps=4, dt=0.1, generator=g)
+    >>> recipe = srnn.recipes.Recipe(epochs=3)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> train(srnn.QuadraticH(1), leapfrog, data, None, recipe, g, progress=False).epochs
+    3
     """
     run = Run(net, integrator, training, held_out, recipe, generator)
-    file = None if path is None else Path(path)
+    file = None if path is None else check_checkpoint(path)
     fingerprint = "" if file is None else _fingerprint(run)
     if file is not None and file.exists():
-        run.restore(file, fingerprint)
-    before, begin, written = run.history.seconds, time.monotonic(), -math.inf
-    bar = tqdm(total=recipe.epochs, initial=run.history.epochs, disable=not progress, unit="epoch")
-    with bar:
-        while not run.history.stopped:
+        try:
+            run.restore(file, fingerprint)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{file} is a damaged checkpoint ({error!r}).") from error
+    try:
+        _epochs(run, file, fingerprint, progress)
+    finally:
+        # Whatever ends the run, an interrupt or a full disk among them, the best so far is kept.
+        net.load_state_dict(run.best)
+    return run.history
+
+
+def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool) -> None:
+    """Train until the recipe is done, with a bar and a checkpoint."""
+    history = run.history
+    before, begin, written = history.seconds, time.monotonic(), -math.inf
+    total = run.recipe.epochs
+    with tqdm(total=total, initial=history.epochs, disable=not progress, unit="epoch") as bar:
+        while not history.stopped:
             try:
                 run.epoch()
             except FloatingPointError as error:
-                epoch = run.history.epochs + 1
-                kept = run.history.best_epoch
-                net.load_state_dict(run.best)
+                epoch, kept = history.epochs + 1, history.best_epoch
                 raise TrainingDiverged(
                     f"Training diverged in epoch {epoch}: {error}. The model holds the weights "
                     f"of {f'epoch {kept}' if kept else 'its start'}, the last good ones. A lower "
                     "learning_rate, a clip_norm or a shorter window may help.",
                     epoch=epoch,
-                    history=run.history,
+                    history=history,
                 ) from error
-            run.history.stopped = run.finished
-            run.history.seconds = before + time.monotonic() - begin
+            history.stopped = run.finished
+            history.seconds = before + time.monotonic() - begin
             bar.update()
-            losses = run.history.validation_loss or run.history.train_loss
-            bar.set_postfix(loss=f"{losses[-1]:.3g}", best=run.history.best_epoch)
+            losses = history.validation_loss or history.train_loss
+            bar.set_postfix(loss=f"{losses[-1]:.3g}", best=history.best_epoch)
             # At most one file a second: a fast epoch should not wait for the disk.
-            if file is not None and (run.history.stopped or time.monotonic() > written + 1):
+            if file is not None and (history.stopped or time.monotonic() > written + 1):
                 run.save(file, fingerprint)
                 written = time.monotonic()
-    net.load_state_dict(run.best)
-    return run.history

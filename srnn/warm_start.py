@@ -87,6 +87,14 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     -------
     bool
         Whether there was a quadratic term to start.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> data = srnn.systems.MassSpring(mass=1.0, stiffness=4.0).simulate(50, steps=9, dt=0.01)
+    >>> net = srnn.QuadraticH(1)
+    >>> least_squares(net, data.values, data.dt), round(net.potential.matrix.item(), 2)
+    (True, 4.0)
     """
     kinetic, potential = _forms(net)
     if kinetic is None or potential is None:

@@ -100,16 +100,100 @@ def test_a_finished_run_is_not_done_again(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"learning_rate": 0.5}, {"epochs": 5}, {"hidden": 9}, {"data": True}]
+    "change",
+    [
+        {"seed": 1},
+        {"learning_rate": 0.5},
+        {"hidden": 9},
+        {"data": True},
+        {"window": 3},
+        {"held out": True},
+        {"scheduler": "cosine", "epochs": 5},
+    ],
 )
 def test_a_checkpoint_of_another_run_is_refused(data, tmp_path, change):
-    fit(data, tmp_path / "run")
-    before = (tmp_path / "run").read_bytes()
     change = dict(change)
-    other = data.with_noise(0.1, generator=seeded()) if change.pop("data", False) else data
+    noisy = data.with_noise(0.1, generator=seeded())
+    settings = {"scheduler": change["scheduler"]} if "scheduler" in change else {}
+    held_out = {"validation_data": data} if "held out" in change else {}
+    fit(data, tmp_path / "run", **settings, **held_out)
+    before = (tmp_path / "run").read_bytes()
+    if change.pop("held out", False):
+        change["validation_data"] = noisy
+    other = noisy if change.pop("data", False) else data
     with pytest.raises(CheckpointError, match="belongs to another training run: the model, the"):
         fit(other, tmp_path / "run", **change)
     assert (tmp_path / "run").read_bytes() == before
+
+
+def test_other_derivatives_are_another_run(data, tmp_path):
+    def train(factor):
+        known = srnn.Trajectories.from_states(data.values, dt=0.1, derivatives=factor * data.values)
+        model = srnn.HNN(3, 8, generator=seeded())
+        return model.fit(known, epochs=2, checkpoint=tmp_path / "run", progress=False)
+
+    train(1.0)
+    with pytest.raises(CheckpointError, match="belongs to another training run"):
+        train(2.0)
+
+
+def test_a_finished_run_goes_on_when_more_epochs_are_asked_for(data, tmp_path):
+    """Bit for bit as if they had been asked for at once."""
+    fit(data, tmp_path / "run", epochs=3, patience=None)
+    longer, history = fit(data, tmp_path / "run", epochs=6, patience=None)
+    at_once, expected = fit(data, None, epochs=6, patience=None)
+    assert history.train_loss == expected.train_loss
+    for a, b in zip(longer.net.parameters(), at_once.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_interrupted_call_made_again_goes_on(data, tmp_path, monkeypatch):
+    """As in a notebook: stop the cell, look, run the cell again."""
+    model = srnn.SRNN(3, 8, generator=seeded())
+    settings = {"epochs": 6, "patience": None, "progress": False}
+    epoch, done = srnn.run.Run.epoch, []
+
+    def interrupted(run):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        epoch(run)
+        done.append(run.history.epochs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("srnn.run.Run.epoch", interrupted)
+        patch.setattr("srnn.training.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(data, checkpoint=tmp_path / "run", **settings)
+    drawn = model.generator.get_state()
+    history = model.fit(data, checkpoint=tmp_path / "run", **settings)
+    assert torch.equal(model.generator.get_state(), drawn)
+    undisturbed, expected = fit(data, None, **{k: settings[k] for k in ("epochs", "patience")})
+    assert history.train_loss == expected.train_loss
+    again = model.fit(data, checkpoint=tmp_path / "run", **settings)
+    assert again.train_loss == expected.train_loss
+    for a, b in zip(model.net.parameters(), undisturbed.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_interrupt_keeps_the_best_weights(data, monkeypatch):
+    model = srnn.SRNN(3, 8, generator=seeded())
+    seen = []
+
+    def epoch(run):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(torch.full((), float(len(seen))))
+        run.history.train_loss.append(0.0)
+        with torch.no_grad():
+            for weight in run.net.parameters():
+                weight.fill_(seen[-1])
+        if len(seen) == 1:
+            run.best = {k: v.clone() for k, v in run.net.state_dict().items()}
+
+    monkeypatch.setattr("srnn.run.Run.epoch", epoch)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(data, progress=False)
+    assert all(bool((weight == 0).all()) for weight in model.net.parameters())
 
 
 def damage_truncate(path):
@@ -149,13 +233,9 @@ def test_damaged_and_foreign_files_are_refused(data, tmp_path, damage, text):
         damage(tmp_path / name)
     with pytest.raises(CheckpointError, match=text):
         srnn.load(tmp_path / "model")
-    fresh = srnn.SRNN(3, 8, generator=seeded())
-    before = [w.detach().clone() for w in fresh.net.parameters()]
+    # test_models.py shows that the refused fit leaves the model as it was.
     with pytest.raises(CheckpointError, match=text):
-        fresh.fit(data, epochs=4, checkpoint=tmp_path / "run", progress=False)
-    # Nothing is half loaded: the weights are those of the warm start, not of the file.
-    assert all(torch.isfinite(w).all() for w in fresh.net.parameters())
-    assert len(before) == len(list(fresh.net.parameters()))
+        fit(data, tmp_path / "run")
 
 
 def test_a_model_is_not_a_checkpoint_nor_the_other_way_round(data, tmp_path):

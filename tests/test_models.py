@@ -232,8 +232,102 @@ def test_data_that_do_not_fit_are_refused(data, make, text):
 
 
 def test_a_window_longer_than_the_trajectories_is_refused(data):
-    with pytest.raises(ValueError, match="A window of 11 states is longer than the trajectories"):
+    with pytest.raises(
+        ValueError, match="A window of 11 states is longer than the trajectories of `data`"
+    ):
         model_of().fit(data, window=11)
+
+
+def spoiled(data, name):
+    """Validation data that do not go with `data`."""
+    return {
+        "dt": srnn.Trajectories.from_states(data.values, dt=0.2),
+        "short": data.first(5),
+        "dim": srnn.Trajectories.from_states(data.values[..., :6], dt=0.1),
+        "dtype": data.to(torch.float32),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dt", "Expected `validation_data` with the spacing of `data`, dt=0.1; got 0.2"),
+        ("short", "Expected `validation_data` of at least 10 states, as `data`; got 5"),
+        ("dim", "Expected `validation_data` with dim=4, as the model's; got 3"),
+        ("dtype", "Expected `validation_data` and `model` to have one dtype"),
+    ],
+)
+def test_validation_data_that_do_not_go_with_the_data_are_refused(data, name, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        model_of().fit(data, validation_data=spoiled(data, name))
+
+
+def test_a_model_and_data_on_two_devices_are_refused(data):
+    model = model_of()
+    model.net.to("meta")
+    with pytest.raises(TypeError, match="`data` and `model` to have one device; got cpu and meta"):
+        model.fit(data)
+    with pytest.raises(TypeError, match="`observed` and `model` to have one device"):
+        model.predict(data, steps=3)
+
+
+def state_of(model):
+    weights = {name: value.clone() for name, value in model.net.state_dict().items()}
+    return weights, model.scale, model.dt, model.generator.get_state()
+
+
+@pytest.mark.parametrize(
+    "how", ["dt", "short", "window", "folder", "is a folder", "damaged", "not separable"]
+)
+def test_a_refused_fit_leaves_the_model_as_it_was(data, tmp_path, how):
+    """Weights, units, spacing and generator: nothing is half done."""
+    settings = {}
+    model = srnn.SRNN(4, 8, dtype=torch.float64, generator=seeded())
+    if how in ("dt", "short"):
+        settings["validation_data"] = spoiled(data, how)
+    elif how == "window":
+        settings["window"] = 11
+    elif how == "folder":
+        settings["checkpoint"] = tmp_path / "none" / "run"
+    elif how == "is a folder":
+        settings["checkpoint"] = tmp_path
+    elif how == "damaged":
+        settings["checkpoint"] = tmp_path / "run"
+        (tmp_path / "run").write_bytes(b"rubbish")
+    else:
+        model = srnn.SRNN(4, hamiltonian=Entangled(), generator=seeded())
+    before = state_of(model)
+    with pytest.raises((ValueError, OSError, CheckpointError)):
+        model.fit(data, epochs=2, progress=False, **settings)
+    after = state_of(model)
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert after[1:3] == before[1:3]
+    assert torch.equal(after[3], before[3])
+
+
+class Entangled(torch.nn.Module):
+    dim, separable = 4, False
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, z):
+        return self.weight * (1 + z[..., :4].square().sum(-1)) * (1 + z[..., 4:].square().sum(-1))
+
+
+@pytest.mark.parametrize("trajectories", [3, 5, 10])
+def test_a_warm_start_from_little_data_is_never_worse_than_none(trajectories):
+    """Few trajectories leave the 20 x 20 fit undetermined and its leapfrog unstable."""
+    g = seeded(5)
+    chain = srnn.systems.SpringChain.random(masses=20, generator=g)
+    data = chain.simulate(trajectories, steps=9, dt=0.1, generator=g).with_noise(0.2, generator=g)
+    losses = {}
+    for warm in (True, False):
+        model = srnn.SRNN(20, 16, generator=seeded(1))
+        history = model.fit(data, epochs=1, warm_start=warm, learning_rate=1e-9, progress=False)
+        losses[warm] = history.validation_loss[0]
+    assert losses[True] <= losses[False] * (1 + 1e-6)
 
 
 def test_one_trajectory_is_enough_without_validation(data):
@@ -258,6 +352,18 @@ def test_one_trajectory_is_enough_without_validation(data):
             "Expected a Hamiltonian with dim=3; got 2",
         ),
         (lambda: srnn.Model(srnn.RNN(2, 8)), "RNN is its own step: pass integrator=None"),
+        (
+            lambda: srnn.Model(srnn.RNN(2, 8), None, test_integrator="leapfrog"),
+            "pass integrator=None and no test_integrator",
+        ),
+        (
+            lambda: srnn.SRNN(2, hamiltonian=srnn.ONet(2, 8)),
+            r"Expected a Hamiltonian, with `dim` and `separable`; got ONet.*srnn.Model\(net",
+        ),
+        (
+            lambda: srnn.SRNN(2, hamiltonian=srnn.QuadraticH(2), dtype="float64"),
+            "convert the Hamiltonian that is passed instead",
+        ),
         (lambda: srnn.Model(srnn.ONet(2, 8), None), "ONet needs an integrator, such as 'leapfrog'"),
         (lambda: srnn.Model(srnn.ONet(2, 8), 3), "Expected an integrator or its name; got int"),
     ],
@@ -347,14 +453,26 @@ def test_classes_presets_and_own_integrators_survive_a_file(tmp_path, data):
 
 
 class OwnNet(torch.nn.Module):
-    dim, separable = 4, True
+    separable = True
 
-    def __init__(self):
+    def __init__(self, dim=4):
         super().__init__()
-        self.stiffness = torch.nn.Parameter(torch.ones(4, dtype=torch.float64))
+        self.dim = dim
+        self.stiffness = torch.nn.Parameter(torch.ones(dim, dtype=torch.float64))
 
     def forward(self, z):
-        return (z[..., 4:].square() + self.stiffness * z[..., :4].square()).sum(-1) / 2
+        q, p = z[..., : self.dim], z[..., self.dim :]
+        return (p.square() + self.stiffness * q.square()).sum(-1) / 2
+
+
+def test_a_users_own_hamiltonian_is_learnt_in_the_units_of_the_data():
+    """Its numbers mean something: a stiffness of 3 is found as 3."""
+    spring = srnn.systems.MassSpring(mass=1.0, stiffness=3.0)
+    data = spring.simulate(50, steps=9, dt=0.1, generator=seeded(), dtype=torch.float64)
+    own = OwnNet(dim=1)
+    srnn.SRNN(1, hamiltonian=own, generator=seeded()).fit(data, learning_rate=0.1, progress=False)
+    # Leapfrog's own oscillator is a little off: omega^2 dt^2 / 12 is 0.3 %.
+    assert own.stiffness.item() == pytest.approx(3.0, rel=0.01)
 
 
 def test_a_users_own_hamiltonian_trains_and_is_loaded_into_a_net_it_gives(tmp_path, data):
@@ -366,8 +484,12 @@ def test_a_users_own_hamiltonian_trains_and_is_loaded_into_a_net_it_gives(tmp_pa
         srnn.load(tmp_path / "own.srnn")
     loaded = srnn.load(tmp_path / "own.srnn", net=OwnNet())
     assert torch.equal(loaded.predict(data, steps=5).values, model.predict(data, steps=5).values)
-    with pytest.raises(CheckpointError, match="does not fit ONet"):
-        srnn.load(tmp_path / "own.srnn", net=srnn.ONet(4, 8))
+    other = srnn.ONet(4, 8)
+    with pytest.raises(CheckpointError, match=r"does not fit ONet: expected `mlp.layers.0.bias` of"):
+        srnn.load(tmp_path / "own.srnn", net=other)
+    assert next(other.parameters()).dtype == torch.float32  # left alone
+    with pytest.raises(TypeError, match=r"Expected `net` to be a torch\.nn\.Module; got str"):
+        srnn.load(tmp_path / "own.srnn", net="OwnNet")
 
 
 def test_converting_a_model_converts_its_units_too(data):

@@ -173,6 +173,12 @@ def test_exponential_schedule_stops_at_its_floor():
     assert history.learning_rate == pytest.approx([0.01, 0.005, 0.0025, 0.002, 0.002, 0.002])
 
 
+def test_each_schedule_has_its_own_decay():
+    assert Recipe(scheduler="plateau").rate_decay == 0.5
+    assert Recipe(scheduler="exponential").rate_decay == 0.99
+    assert Recipe(scheduler="exponential", decay=0.7).rate_decay == 0.7
+
+
 def test_plateau_schedule_waits_for_its_patience():
     # At so small a rate the loss never improves.
     history = small_model().fit(
@@ -315,6 +321,7 @@ def test_the_papers_preset_is_a_plain_hnet_and_clips_the_rnn():
         ({"learning_rate": 0.0}, "Expected `learning_rate` to be a positive finite number"),
         ({"learning_rate": math.nan}, "Expected `learning_rate` to be a positive finite number"),
         ({"validation": 1.0}, r"Expected `validation` to lie in \[0, 1\); got 1.0"),
+        ({"warm_start": "no"}, "Unknown `warm_start`: 'no'. Known: True, False"),
         ({"loss_from": 2}, "Unknown `loss_from`: 2. Known: 0, 1"),
         ({"batch_size": -1}, "Expected `batch_size` to be at least 1; got -1"),
         ({"patience": 0}, "Expected `patience` to be at least 1"),
