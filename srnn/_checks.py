@@ -239,8 +239,3 @@ def same_as(
                 f"Expected `{name}` and `{other_name}` to have one {what}; "
                 f"got {got} and {expected}. Convert one of them with {convert}({what})."
             )
-
-
-def same_spacing(a: float, b: float) -> bool:
-    """Whether two steps of time are one to a relative 1e-6, which a float32 keeps."""
-    return math.isclose(a, b, rel_tol=1e-6)

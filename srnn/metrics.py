@@ -320,10 +320,10 @@ def _pair(prediction: Any, truth: Any, against: Any) -> tuple[Tensor, Tensor]:
             f"{prediction.trajectories} of dim {prediction.dim} and {truth.trajectories} of dim "
             f"{truth.dim}."
         )
-    if not abs(prediction.dt - truth.dt) <= 1e-9 * truth.dt:
+    if not _checks.same_spacing(prediction.dt, truth.dt):
         raise ValueError(
-            f"Expected `prediction` and `truth` to have one dt; got {prediction.dt:g} and "
-            f"{truth.dt:g}."
+            f"Expected `prediction` and `truth` to have one dt; got {prediction.dt!r} and "
+            f"{truth.dt!r}."
         )
     if len(got) != len(expected):
         longer, states = ("prediction", len(expected))

@@ -17,12 +17,25 @@ from srnn.errors import (
     TrainingDiverged,
 )
 
+
+class Elsewhere(torch.Generator):
+    """A generator of another device, which this machine need not have."""
+
+    device = torch.device("cuda:0")
+
+
 CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: _checks.as_generator(3),
         TypeError,
         "Expected `generator` to be a torch.Generator or None; got int. For a fixed seed pass "
         "torch.Generator().manual_seed(seed).",
+    ),
+    (
+        lambda: _checks.as_generator(Elsewhere()),
+        ValueError,
+        "Expected `generator` on the CPU; got one on cuda:0. Random numbers are drawn on the CPU, "
+        "the same for every device: pass torch.Generator().manual_seed(seed).",
     ),
     (
         lambda: _checks.positive_int(2.0, "steps"),
@@ -145,6 +158,72 @@ CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         "Expected `q` and `p` to have one device; got cpu and meta. "
         "Convert one of them with .to(device).",
     ),
+    (
+        lambda: _checks.same_as(
+            torch.zeros(1), "q", torch.zeros(1).double(), "p", convert=".astype"
+        ),
+        TypeError,
+        "Expected `q` and `p` to have one dtype; got torch.float32 and torch.float64. "
+        "Convert one of them with .astype(dtype).",
+    ),
+    (
+        lambda: _checks.known_float(torch.zeros(1, dtype=torch.bfloat16), "values"),
+        TypeError,
+        "Unknown dtype of `values`: torch.bfloat16. Known: 'float32', 'float64'.",
+    ),
+    *(
+        (
+            lambda value=value: _checks.device(value),
+            ValueError,
+            "Expected `device` to be a device that this PyTorch can use, such as 'cpu'; "
+            f"got {value!r}.",
+        )
+        for value in ("foo", 3.5)
+    ),
+    *(
+        (
+            lambda shape=shape: _checks.half(torch.zeros(shape), "p", 2),
+            ValueError,
+            f"Expected `p` to have shape (batch, dim) with dim=2; got {shape}.",
+        )
+        for shape in ((), (2, 3))
+    ),
+    (
+        lambda: _checks.input_of(torch.zeros(8, 2), torch.zeros(5, 3), "p"),
+        ValueError,
+        "Expected `p` to have shape (batch, dim) with dim=2; got (5, 3).",
+    ),
+    (
+        lambda: _checks.input_of(torch.zeros(8, 2), torch.zeros(5, 2).double(), "p"),
+        TypeError,
+        "Expected `p` and `weights` to have one dtype; got torch.float64 and torch.float32. "
+        "Convert one of them with .to(dtype).",
+    ),
+    (
+        lambda: _checks.input_of(torch.zeros(8, 2), torch.zeros(5, 2, device="meta"), "p"),
+        TypeError,
+        "Expected `p` and `weights` to have one device; got meta and cpu. "
+        "Convert one of them with .to(device).",
+    ),
+    (
+        lambda: _checks.input_of(torch.zeros(8, 2), np.zeros((5, 2)), "p"),
+        TypeError,
+        "Expected `p` to be a torch.Tensor; got ndarray. For NumPy arrays use "
+        "torch.as_tensor(array).",
+    ),
+    *(
+        (
+            lambda value=value: _checks.network(value, "net"),
+            TypeError,
+            "Expected `net` to be a network or a Hamiltonian, something with `dim` that is called "
+            f"on states; got {got}.",
+        )
+        for value, got in (
+            (7, "int"),
+            (abs, "builtin_function_or_method"),
+            (dict, "the class dict"),
+        )
+    ),
 ]
 
 
@@ -181,6 +260,29 @@ def test_a_missing_generator_is_fresh_entropy() -> None:
     assert len(seeds) == 3
     given = torch.Generator()
     assert _checks.as_generator(given) is given
+
+
+def test_steps_that_single_precision_parts_are_one() -> None:
+    assert _checks.same_spacing(0.1, float(np.float32(0.1)))
+    assert _checks.same_spacing(0.3, 0.1 + 0.2)
+    assert _checks.same_spacing(1e-9, 1e-9)
+    assert not _checks.same_spacing(0.1, 0.10001)
+    assert not _checks.same_spacing(1e-9, 2e-9)
+
+
+def test_a_device_is_one_that_can_be_used() -> None:
+    assert _checks.device(None) is None
+    assert _checks.device("cpu") == torch.device("cpu")
+    assert _checks.device(torch.device("meta")) == torch.device("meta")
+
+
+def test_a_network_is_called_and_has_a_size() -> None:
+    net = torch.nn.Linear(2, 1)
+    net.dim = 1
+    assert _checks.network(net, "net") is net
+    net.dim = 0
+    with pytest.raises(ValueError, match=r"Expected `net.dim` to be at least 1; got 0"):
+        _checks.network(net, "net")
 
 
 def test_halves_are_q_then_p() -> None:

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -203,6 +204,7 @@ def test_what_cannot_be_compared(metric: object) -> None:
         (random(5, 4, 2), "got 4 of dim 2 and 3 of dim 2"),
         (random(5, 3, 1), "got 3 of dim 1 and 3 of dim 2"),
         (random(5, 3, 2, dt=0.2), "to have one dt; got 0.2 and 0.1"),
+        (random(5, 3, 2, dt=0.1000002), "to have one dt; got 0.1000002 and 0.1."),
         (random(7, 3, 2), "got 7 and 5. Cut the longer one: prediction.first(5)."),
         (random(2, 3, 2), "got 2 and 5. Cut the longer one: truth.first(2)."),
     ):
@@ -220,5 +222,11 @@ def test_what_cannot_be_compared(metric: object) -> None:
 
 def test_equal_steps_that_rounding_parts_are_equal() -> None:
     truth, guess = random(5, 3, 2, dt=0.3), random(5, 3, 2, dt=0.1 + 0.2)
+    assert truth.dt != guess.dt
+    assert metrics.position_error(guess, truth).max() == 0
+
+
+def test_a_step_kept_in_single_precision_is_the_same_step() -> None:
+    truth, guess = random(5, 3, 2, dt=0.1), random(5, 3, 2, dt=float(np.float32(0.1)))
     assert truth.dt != guess.dt
     assert metrics.position_error(guess, truth).max() == 0

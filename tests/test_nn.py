@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from helpers import F64, randn, random_hnet, seeded
@@ -244,3 +246,77 @@ def test_a_recurrent_network_starts_with_an_empty_memory(kind: type[RNN | LSTM])
     one = srnn.rollout(net, None, z0, dt=0.1, steps=5)
     torch.empty(1000).fill_(7.0)  # what uninitialised memory might then hold
     assert torch.equal(one, srnn.rollout(net, None, z0, dt=0.1, steps=5))
+
+
+# -- refusals ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", [HNet(2, 4), HNet(2, 4, True), ONet(2, 4), QuadraticH(2)], ids=repr)
+def test_states_of_another_dtype_shape_or_device_are_refused(net: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r"^Expected `z` and `weights` to have one dtype; got "):
+        net(torch.zeros(3, 4, dtype=F64))
+    with pytest.raises(
+        TypeError, match=r"^Expected `z` and `weights` to have one device; got meta"
+    ):
+        net(torch.zeros(3, 4, device="meta"))
+    with pytest.raises(
+        ValueError, match=r"^Expected `z` to have shape \(batch, 2\*dim\) with dim=2"
+    ):
+        net(torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("net", [HNet(2, 4), HNet(2, 4, True), QuadraticH(2)], ids=repr)
+def test_halves_of_another_dtype_or_shape_are_refused(net: HNet | QuadraticH) -> None:
+    for gradient, name in ((net.kinetic_gradient, "p"), (net.potential_gradient, "q")):
+        text = rf"^Expected `{name}` to have shape \(batch, dim\) with dim=2; got \(3, 4\)\.$"
+        with pytest.raises(ValueError, match=text):
+            gradient(torch.zeros(3, 4))
+        with pytest.raises(TypeError, match=r"and `weights` to have one dtype; got torch.float64"):
+            gradient(torch.zeros(3, 2, dtype=F64))
+
+
+def test_an_mlp_refuses_what_its_first_layer_cannot_take() -> None:
+    net = MLP(3, 1, 4)
+    for call in (net, net.input_gradient):
+        with pytest.raises(ValueError, match=r"^Expected `x` to have .* dim=3; got \(5, 2\)\.$"):
+            call(torch.zeros(5, 2))
+        with pytest.raises(TypeError, match=r"^Expected `x` and `weights` to have one dtype"):
+            call(torch.zeros(5, 3, dtype=F64))
+
+
+@pytest.mark.parametrize("kind", [RNN, LSTM])
+def test_a_recurrent_network_is_not_called(kind: type[RNN | LSTM]) -> None:
+    net = kind(2, 4)
+    text = rf"^{kind.__name__} is its own step .* use srnn\.rollout\(net, None, z0, dt=dt, steps=st"
+    with pytest.raises(TypeError, match=text):
+        net(torch.zeros(3, 4))
+    with pytest.raises(TypeError, match=r"^Expected `z0` and `weights` to have one dtype; got "):
+        net.init(None, torch.zeros(3, 4, dtype=F64))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda d: HNet(1, 4, device=d),
+        lambda d: ONet(1, 4, device=d),
+        lambda d: RNN(1, 4, device=d),
+        lambda d: QuadraticH(1, device=d),
+    ],
+)
+def test_a_device_that_is_none_is_refused(make: Callable[[str], nn.Module]) -> None:
+    with pytest.raises(ValueError, match=r"^Expected `device` to be .* as 'cpu'; got 'foo'\.$"):
+        make("foo")
+    assert next(make("meta").parameters()).device.type == "meta"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is:DeprecationWarning")  # torch's own jvp
+@pytest.mark.parametrize("quadratic", [False, True])
+def test_the_checks_stand_torch_func(quadratic: bool) -> None:
+    net = HNet(2, 4, quadratic, generator=seeded(0), dtype=F64)
+    z = randn(1, 5, 4)
+    gradient = torch.func.vmap(torch.func.grad(net))(z)
+    assert torch.allclose(gradient[:, 2:], net.kinetic_gradient(z[:, 2:]))
+    hessian = torch.func.vmap(torch.func.jacrev(net.kinetic_gradient))(z[:, 2:])
+    tangent = torch.ones(5, 2, dtype=F64)
+    _, turned = torch.func.jvp(net.kinetic_gradient, (z[:, 2:],), (tangent,))
+    assert torch.allclose(hessian.sum(dim=-1), turned)

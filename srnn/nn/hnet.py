@@ -32,6 +32,11 @@ class _ScalarNet(nn.Module):
             None if curvature is None else QuadraticForm(dim, curvature, dtype=dtype, device=device)
         )
 
+    @property
+    def weight(self) -> Tensor:
+        """A parameter, which tells dtype and device."""
+        return self.mlp.weight
+
     def forward(self, x: Half) -> Energy:
         value: Tensor = self.mlp(x)[..., 0]
         return value if self.form is None else value + self.form(x)
@@ -99,16 +104,20 @@ class HNet(nn.Module):
 
     def forward(self, z: State) -> Energy:
         """H of each state ``(..., 2*dim)``, shape ``(...)``."""
-        q, p = _checks.halves(_checks.state(z, "z", self.dim))
+        z = _checks.state(z, "z", self.dim)
+        _checks.same_as(z, "z", self.kinetic.weight, "weights")
+        q, p = _checks.halves(z)
         energy: Tensor = self.kinetic(p) + self.potential(q)
         return energy
 
     def kinetic_gradient(self, p: Half) -> Half:
         """K'(p), shape ``(..., dim)``: only K's network is evaluated."""
+        p = _checks.half(p, "p", self.dim)
         gradient: Tensor = self.kinetic.gradient(p)
         return gradient
 
     def potential_gradient(self, q: Half) -> Half:
         """V'(q), shape ``(..., dim)``: only V's network is evaluated."""
+        q = _checks.half(q, "q", self.dim)
         gradient: Tensor = self.potential.gradient(q)
         return gradient

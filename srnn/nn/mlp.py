@@ -40,7 +40,7 @@ def linear(
         for parameter in (layer.weight, layer.bias):
             drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(bound * (2 * drawn - 1))
-    return layer.to(device=device, dtype=_checks.weight_dtype(dtype))
+    return layer.to(device=_checks.device(device), dtype=_checks.weight_dtype(dtype))
 
 
 class MLP(nn.Module):
@@ -86,12 +86,25 @@ class MLP(nn.Module):
             linear(a, b, generator, dtype=dtype, device=device) for a, b in pairwise(sizes)
         )
 
+    @property
+    def weight(self) -> Tensor:
+        """The first layer's weights, which tell the dtype and the device of an input."""
+        return self._linears()[0].weight
+
     def _linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
-        """Map ``(..., inputs)`` to ``(..., outputs)``."""
-        *inner, last = self._linears()
+        """Map ``(..., inputs)`` to ``(..., outputs)``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the last axis is not `inputs`, or `x` has not the weights' dtype and device.
+        """
+        layers = self._linears()
+        x = _checks.input_of(layers[0].weight, x, "x")
+        *inner, last = layers
         for layer in inner:
             x = torch.tanh(layer(x))
         y: Tensor = last(x)
@@ -105,10 +118,12 @@ class MLP(nn.Module):
 
         Raises
         ------
-        ValueError
-            If the network has more than one output.
+        ValueError, TypeError
+            If the network has more than one output, or `x` has not the weights' dtype and device.
         """
-        *inner, last = self._linears()
+        layers = self._linears()
+        x = _checks.input_of(layers[0].weight, x, "x")
+        *inner, last = layers
         if last.out_features != 1:
             raise ValueError(
                 "Expected a network with one output to take the gradient of; "

@@ -56,5 +56,7 @@ class ONet(nn.Module):
 
     def forward(self, z: State) -> State:
         """dz/dt of the states ``(..., 2*dim)``, same shape."""
-        derivative: Tensor = self.mlp(_checks.state(z, "z", self.dim))
+        z = _checks.state(z, "z", self.dim)
+        _checks.same_as(z, "z", self.mlp.weight, "weights")
+        derivative: Tensor = self.mlp(z)
         return derivative

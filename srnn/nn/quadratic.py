@@ -39,7 +39,7 @@ class QuadraticForm(nn.Module):
     ) -> None:
         super().__init__()
         dim = _checks.positive_int(dim, "dim")
-        dtype = _checks.weight_dtype(dtype)
+        dtype, device = _checks.weight_dtype(dtype), _checks.device(device)
         eye = torch.eye(dim, dtype=dtype, device=device)
         self.matrix = nn.Parameter(curvature * eye)
         self.vector = nn.Parameter(torch.zeros(dim, dtype=dtype, device=device))
@@ -51,19 +51,22 @@ class QuadraticForm(nn.Module):
 
     def forward(self, x: Half) -> Energy:
         """Value, shape ``(...)``."""
+        x = _checks.input_of(self.vector, x, "x")
         return (x * (x @ self.symmetric / 2 + self.vector)).sum(dim=-1)
 
     def gradient(self, x: Half) -> Half:
         """Return A x + b, shape ``(..., dim)``."""
+        x = _checks.input_of(self.vector, x, "x")
         return x @ self.symmetric + self.vector
 
 
 class QuadraticH(nn.Module):
     r"""A separable quadratic Hamiltonian.
 
-    .. math:: H(q, p) = p^\top B p/2 + c^\top p + q^\top A q/2 + b^\top q
+    .. math:: H(q, p) = p^\top A p/2 + a^\top p + q^\top B q/2 + b^\top q
 
-    The baseline that a linear system calls for.
+    The baseline that a linear system calls for: A is the kinetic matrix and B the potential one,
+    as in the systems' formulas.
 
     Parameters
     ----------
@@ -95,14 +98,18 @@ class QuadraticH(nn.Module):
 
     def forward(self, z: State) -> Energy:
         """H of each state ``(..., 2*dim)``, shape ``(...)``."""
-        q, p = _checks.halves(_checks.state(z, "z", self.dim))
+        z = _checks.state(z, "z", self.dim)
+        _checks.same_as(z, "z", self.kinetic.vector, "weights")
+        q, p = _checks.halves(z)
         energy: Tensor = self.kinetic(p) + self.potential(q)
         return energy
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """K'(p)."""
+        """K'(p), shape ``(..., dim)``."""
+        p = _checks.half(p, "p", self.dim)
         return self.kinetic.gradient(p)
 
     def potential_gradient(self, q: Half) -> Half:
-        """V'(q)."""
+        """V'(q), shape ``(..., dim)``."""
+        q = _checks.half(q, "q", self.dim)
         return self.potential.gradient(q)

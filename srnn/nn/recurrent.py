@@ -4,7 +4,7 @@ Both are rolled out on their own predictions from the initial state, with the hi
 t = 0, as the paper compares them.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +57,23 @@ class _Recurrent(nn.Module):
         """Arguments that build this network again."""
         return {"dim": self.dim, "hidden": self.hidden, "bounded": self.bounded}
 
+    def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse a plain call: a step needs the memory of the steps before it.
+
+        Raises
+        ------
+        TypeError
+            Always; the text says what to call.
+        """
+        raise TypeError(
+            f"{type(self).__name__} is its own step from one time to the next and is not called on "
+            "states: use srnn.rollout(net, None, z0, dt=dt, steps=steps)."
+        )
+
     def init(self, field: Any, z0: State) -> _Memory:
         """Start at `z0` with an empty memory."""
         z0 = _checks.state(z0, "z0", self.dim)
+        _checks.same_as(z0, "z0", self.inward.weight, "weights")
         empty = z0.new_zeros(*z0.shape[:-1], self.hidden)
         return _Memory(z0, empty, empty)
 
