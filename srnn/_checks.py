@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 KNOWN_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_INDEX = "Expected `index` to be an int, a slice, a list of ints or a mask"
 
 
 def as_generator(generator: torch.Generator | None) -> torch.Generator:
@@ -209,6 +211,36 @@ def halves(value: Tensor) -> tuple[Tensor, Tensor]:
     """Split states into (q, p)."""
     dim = value.shape[-1] // 2
     return value[..., :dim], value[..., dim:]
+
+
+def selection(index: Any, count: int) -> Tensor:
+    """Return the numbers of the trajectories that `index` names among `count`."""
+    if isinstance(index, slice):
+        index = list(range(count))[index]
+    try:
+        chosen = torch.as_tensor(np.array(index) if isinstance(index, np.ndarray) else index)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{_INDEX}; got {index!r}.") from error
+    if chosen.ndim == 1 and chosen.numel() == 0:
+        raise ValueError(f"`index` selects none of the {count} trajectories; keep at least one.")
+    if chosen.dtype == torch.bool and chosen.ndim == 1:
+        if len(chosen) != count:
+            raise ValueError(
+                f"Expected a mask with one entry for each of the {count} trajectories; "
+                f"got {len(chosen)}."
+            )
+        return selection(chosen.nonzero()[:, 0], count)
+    if chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool:
+        raise TypeError(f"{_INDEX}; got {index!r}.")
+    if chosen.ndim > 1:
+        raise TypeError(f"{_INDEX}; got shape {tuple(chosen.shape)}.")
+    chosen = chosen.to(torch.int64).reshape(-1)
+    outside = chosen[(chosen < -count) | (chosen >= count)]
+    if len(outside):
+        raise IndexError(
+            f"There is no trajectory {int(outside[0])}: there are {count}, numbered from 0."
+        )
+    return chosen
 
 
 def all_finite(value: Tensor, name: str) -> Tensor:

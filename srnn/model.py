@@ -1,7 +1,6 @@
 """What a user holds: a network, an integrator and units, with fit, predict, save and load."""
 
 import copy
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from srnn.data import Trajectories
 from srnn.errors import CheckpointError
 from srnn.fields import Field, as_field
 from srnn.integrators import Integrator
-from srnn.losses import window_loss
 from srnn.recipes import PRESETS, Recipe
 from srnn.rollout import rollout
 from srnn.run import History
 from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
-from srnn.training import check_checkpoint, check_data, train
+from srnn.training import check_checkpoint, check_data, check_validation, train
 
 __all__ = ["FORMAT", "Model"]
 
@@ -217,7 +215,7 @@ class Model:
             windows = self._encode(training).windows(window)
             watched = None if held_out is None else self._encode(held_out).windows(window)
             if self.dt is None and recipe.warm_start:
-                self._warm_start(windows, windows if watched is None else watched, recipe)
+                warm_start.if_better(self.net, self.integrator, windows, watched, recipe)
             self.dt = data.dt
             if checkpoint is not None:
                 self._last_run = (check_checkpoint(checkpoint).resolve(), seed, started)
@@ -247,16 +245,7 @@ class Model:
         check_data(data, self.dim, weight, recipe, "data")
         if validation_data is not None:
             check_data(validation_data, self.dim, weight, recipe, "validation_data")
-            if not _checks.same_spacing(validation_data.dt, data.dt):
-                raise ValueError(
-                    "Expected `validation_data` with the spacing of `data`, "
-                    f"dt={data.dt!r}; got {validation_data.dt!r}."
-                )
-            if recipe.window is None and validation_data.steps < data.steps:
-                raise ValueError(
-                    f"Expected `validation_data` of at least {data.steps + 1} states, as `data`; "
-                    f"got {validation_data.steps + 1}. Or name a shorter window."
-                )
+            check_validation(validation_data, data, recipe)
         elif recipe.validation and len(data) < 2:
             raise ValueError(
                 "Expected at least two trajectories, one to hold out for validation; got 1. Pass "
@@ -270,20 +259,6 @@ class Model:
         if not recipe.derivatives:  # one step, so that what cannot be integrated says so now
             with torch.no_grad():
                 rollout(self.net, self.integrator, data.values[0, :1], dt=data.dt, steps=1)
-
-    def _warm_start(self, windows: Trajectories, watched: Trajectories, recipe: Recipe) -> None:
-        """Start quadratic terms by least squares, if that is better than the start at hand.
-
-        A few short trajectories can leave the fit undetermined, and its leapfrog unstable.
-        """
-        before = copy.deepcopy(self.net.state_dict())
-        with torch.no_grad():
-            at_hand = float(window_loss(self.net, self.integrator, watched, recipe))
-            if not warm_start.least_squares(self.net, windows.values, windows.dt):
-                return
-            fitted = float(window_loss(self.net, self.integrator, watched, recipe))
-        if math.isfinite(at_hand) and not fitted <= at_hand:
-            self.net.load_state_dict(before)
 
     def _seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
         """Draw the seed of a run, or take that of the run being gone on with.

@@ -20,7 +20,7 @@ from srnn.integrators import Integrator
 from srnn.recipes import Recipe
 from srnn.run import History, Run
 
-__all__ = ["check_checkpoint", "check_data", "train"]
+__all__ = ["check_checkpoint", "check_data", "check_validation", "train"]
 
 
 def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name: str) -> None:
@@ -77,6 +77,40 @@ def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name:
         raise ValueError(
             f"Training on derivatives needs `{name}` with derivatives: "
             "simulate(..., derivatives=True), or Trajectories(..., dq=..., dp=...)."
+        )
+
+
+def check_validation(validation_data: Trajectories, data: Trajectories, recipe: Recipe) -> None:
+    """Refuse validation data that the recipe cannot treat as it does the training data.
+
+    Parameters
+    ----------
+    validation_data, data : Trajectories
+    recipe : Recipe
+
+    Raises
+    ------
+    ValueError
+        If their spacing differs, or whole trajectories are trained on and these are shorter.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z = torch.zeros(10, 3, 4)
+    >>> data, other = (srnn.Trajectories.from_states(z, dt=dt) for dt in (0.1, 0.2))
+    >>> check_validation(other, data, srnn.recipes.Recipe())
+    Traceback (most recent call last):
+    ValueError: Expected `validation_data` with the spacing of `data`, dt=0.1; got 0.2.
+    """
+    if not _checks.same_spacing(validation_data.dt, data.dt):
+        raise ValueError(
+            f"Expected `validation_data` with the spacing of `data`, dt={data.dt!r}; "
+            f"got {validation_data.dt!r}."
+        )
+    if recipe.window is None and validation_data.steps < data.steps:
+        raise ValueError(
+            f"Expected `validation_data` of at least {data.steps + 1} states, as `data`; "
+            f"got {validation_data.steps + 1}. Or name a shorter window."
         )
 
 

@@ -5,16 +5,22 @@ Over one step :math:`q_{n+1} - q_n \approx \Delta t\,K'(\bar p)` and
 in :math:`\Delta t`.  With quadratic K and V both are linear in what is sought.
 """
 
+import copy
+import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import TrajectoryValues
+from srnn.data import Trajectories
+from srnn.integrators import Integrator
+from srnn.losses import window_loss
 from srnn.nn import HNet, QuadraticForm, QuadraticH
+from srnn.recipes import Recipe
 
-__all__ = ["least_squares", "symmetric_least_squares"]
+__all__ = ["if_better", "least_squares", "symmetric_least_squares"]
 
 
 def symmetric_least_squares(x: Tensor, y: Tensor, ridge: float = 1e-6) -> Tensor:
@@ -109,4 +115,49 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     velocity, force = _checks.halves((values[1:] - values[:-1]).flatten(0, 1) / dt)
     _fit(kinetic, p, velocity)
     _fit(potential, q, -force)
+    return True
+
+
+def if_better(
+    net: nn.Module,
+    integrator: Integrator | None,
+    windows: Trajectories,
+    held_out: Trajectories | None,
+    recipe: Recipe,
+) -> bool:
+    """Start `net` by :func:`least_squares` where that lowers the loss, else leave it as it is.
+
+    A few short trajectories can leave the fit undetermined, and leapfrog with it unstable.
+
+    Parameters
+    ----------
+    net : module
+    integrator : Integrator or None
+    windows, held_out : Trajectories
+        In the network's units; the loss is taken on `held_out` where there is one.
+    recipe : Recipe
+
+    Returns
+    -------
+    bool
+        Whether the net was started.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> data = srnn.systems.MassSpring(stiffness=4.0).simulate(50, steps=9, dt=0.1)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> if_better(srnn.QuadraticH(1), leapfrog, data, None, srnn.recipes.Recipe())
+    True
+    """
+    watched = windows if held_out is None else held_out
+    before = copy.deepcopy(net.state_dict())
+    with torch.no_grad():
+        at_hand = float(window_loss(net, integrator, watched, recipe))
+        if not least_squares(net, windows.values, windows.dt):
+            return False
+        fitted = float(window_loss(net, integrator, watched, recipe))
+    if math.isfinite(at_hand) and not fitted <= at_hand:
+        net.load_state_dict(before)
+        return False
     return True

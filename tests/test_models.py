@@ -485,7 +485,9 @@ def test_a_users_own_hamiltonian_trains_and_is_loaded_into_a_net_it_gives(tmp_pa
     loaded = srnn.load(tmp_path / "own.srnn", net=OwnNet())
     assert torch.equal(loaded.predict(data, steps=5).values, model.predict(data, steps=5).values)
     other = srnn.ONet(4, 8)
-    with pytest.raises(CheckpointError, match=r"does not fit ONet: expected `mlp.layers.0.bias` of"):
+    with pytest.raises(
+        CheckpointError, match=r"does not fit ONet: expected `mlp.layers.0.bias` of"
+    ):
         srnn.load(tmp_path / "own.srnn", net=other)
     assert next(other.parameters()).dtype == torch.float32  # left alone
     with pytest.raises(TypeError, match=r"Expected `net` to be a torch\.nn\.Module; got str"):
