@@ -17,6 +17,8 @@ from srnn.systems import (
     OrbitStatus,
     Pendulum,
     SpringChain,
+    System,
+    ThreeBody,
     TwoBody,
 )
 
@@ -209,6 +211,46 @@ def test_a_broken_fput_spring_is_a_stop() -> None:
 
 
 DOUBLE = DoublePendulum(masses=(0.7, 1.4), lengths=(1.2, 0.6), gravity=2.5)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+@pytest.mark.parametrize("rest", [False, True], ids=["moving", "from rest"])
+def test_units_do_not_matter(unit: float, rest: bool) -> None:
+    # The same motion in another unit of length, of mass (unit^-2) and of time (unit^1/2).
+    length, mass, time = unit, unit**-2, unit**0.5
+    momentum = mass * length / time
+    pull = length**3 / (mass * time**2)
+    pairs: list[tuple[System, System, float, float, float]] = [
+        (HenonHeiles(), HenonHeiles(coupling=1 / unit), unit, unit, 1.0),
+        (FPUT(4, 0.25, 0.5), FPUT(4, 0.25 / unit, 0.5 / unit**2), unit, unit, 1.0),
+        (
+            Pendulum(1.3, 0.7, 2.5),
+            Pendulum(1.3 * mass, 0.7 * length, 2.5 * length / time**2),
+            1.0,
+            momentum * length,
+            time,
+        ),
+        (TwoBody((0.7, 1.6)), TwoBody((0.7 * mass, 1.6 * mass), pull), length, momentum, time),
+        (ThreeBody(), ThreeBody((mass,) * 3, pull), length, momentum, time),
+    ]
+    for here, there, of_q, of_p, of_t in pairs:
+        z0 = here.initial_states(4, generator(11))
+        if rest:
+            z0[:, here.dim :] = 0
+        scale = torch.tensor([of_q, of_p], dtype=F64).repeat_interleave(here.dim)
+        # Bodies at rest fall onto each other, later than this.
+        expected, status = here.flow(z0, 0.02, 5)
+        states, status_there = there.flow(z0 * scale, 0.02 * of_t, 5)
+        assert status.tolist() == status_there.tolist() == [0] * 4
+        assert (states / scale - expected).abs().max() < 1e-10 * expected.abs().max()
+        energy = there(states)
+        assert ((energy - energy[0]).abs() < 1e-10 * energy[0].abs()).all()
+
+
+def test_a_system_at_rest_stays_there() -> None:
+    states, status = HenonHeiles().flow(torch.zeros(2, 4), 0.5, 3)
+    assert (states == 0).all()
+    assert status.tolist() == [0, 0]
 
 
 def test_the_double_pendulum_from_its_lagrangian() -> None:

@@ -48,7 +48,8 @@ class OrbitStatus(IntEnum):
     The states after the stop are NaN."""
 
     ENERGY_DRIFT = 2
-    """The energy drifts by more than the limit: a close encounter too tight to be resolved."""
+    """The energy drifts by more than the limit: a close encounter too tight to be resolved, or a
+    tolerance too loose for the limit."""
 
 
 class AdaptiveTruth(System):
@@ -74,8 +75,9 @@ class AdaptiveTruth(System):
         steps : int
             Number of steps.
         rtol : float
-            Tolerance of each trajectory's relative (and, for coordinates near zero, absolute)
-            error in one step of the adaptive method.
+            Tolerance of each trajectory's error in one step of the adaptive method, relative to
+            each coordinate and to the trajectory's size at the start (of the positions for a
+            position, of the momenta for a momentum).  So units do not matter.
         drift_limit : float
             Relative energy drift above which a trajectory gets the status ``ENERGY_DRIFT``.
 
@@ -140,6 +142,8 @@ def _adaptive(
 ) -> tuple[Tensor, Tensor]:
     """Integrate all of `z0` by DOP853; return the states and which trajectories stopped early."""
     times = dt * np.arange(steps + 1, dtype=np.float64)
+    with torch.no_grad():
+        sizes = _sizes(field, z0, dt).numpy()
 
     def rhs(y: Array) -> Array:
         with torch.no_grad():
@@ -150,17 +154,39 @@ def _adaptive(
     size = int(min(_LARGEST_GROUP, max(1.0, (rtol / _SMALLEST_RTOL) ** 2)))
     starts = z0.numpy()
     parts = [
-        _solve(rhs, starts[first : first + size], times, rtol)
-        for first in range(0, len(starts), size)
+        _solve(rhs, starts[part], sizes[part], times, rtol)
+        for part in (slice(first, first + size) for first in range(0, len(starts), size))
     ]
     values = np.concatenate([states for states, _ in parts], axis=1)
     reached = np.concatenate([count for _, count in parts])
     return torch.from_numpy(values), torch.from_numpy(reached <= steps)
 
 
+def _sizes(field: HamiltonianField, z0: Tensor, dt: float) -> Tensor:
+    """Size of the positions and of the momenta of each trajectory, in place of its coordinates.
+
+    A half may be zero at the start, as the momenta of what is released from rest; what its
+    derivatives make of it within the trajectory's own time, that of z0 / z0'' = time^2, counts too.
+    Every term changes with the units as the coordinates do.
+    """
+    first = field(z0)
+    moment = 1e-6 * dt  # only an order of magnitude is wanted
+    second = (field(z0 + moment * first) - first) / moment
+    halves = (x.unflatten(-1, (2, -1)).abs().mean(dim=-1) for x in (z0, first, second))
+    start, slope, bend = halves
+    time = torch.where((start > 0) & (bend > 0), (start / bend).sqrt(), torch.inf)
+    time = time.amin(dim=-1, keepdim=True).clamp(max=dt)  # without a time of its own, dt
+    size = torch.stack((start, slope * time, bend * time**2)).amax(dim=0)
+    # All is zero for a system at rest, where any tolerance will do, and nothing can be said of one
+    # whose forces overflow.
+    size = torch.where((size > 0) & size.isfinite(), size, 1.0)
+    return size.repeat_interleave(z0.shape[-1] // 2, dim=-1)
+
+
 def _solve(
     rhs: Callable[[Array], Array],
     z0: Array,
+    sizes: Array,
     times: Array,
     rtol: float,
 ) -> tuple[Array, Array]:
@@ -186,7 +212,7 @@ def _solve(
                 z0.ravel(),
                 times[-1],
                 rtol=tolerance,
-                atol=tolerance,
+                atol=tolerance * sizes.ravel(),
             )
             while solver.status == "running":
                 solver.step()
@@ -199,7 +225,8 @@ def _solve(
                     count = end
     if count < len(times) and batch > 1:
         # One trajectory stops the group: halve it until that one is alone.
-        halves = [_solve(rhs, part, times, rtol) for part in np.array_split(z0, 2)]
+        parts = zip(np.array_split(z0, 2), np.array_split(sizes, 2), strict=True)
+        halves = [_solve(rhs, *part, times, rtol) for part in parts]
         return (
             np.concatenate([states for states, _ in halves], axis=1),
             np.concatenate([reached for _, reached in halves]),
