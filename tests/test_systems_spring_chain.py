@@ -97,9 +97,18 @@ def test_start_rules() -> None:
     assert CHAIN.initial_states(500, generator(5), spread=0.1).abs().max() <= 0.1
     data = CHAIN.simulate(500, 1, 0.1, generator(5), start="all-free", dtype="float64")
     assert torch.equal(data.values[0], everyone)
-    text = "in a chain of 2. Use start='all-free'."
+    assert torch.equal(CHAIN.initial_states(500, generator(5), start="reference"), reference)
+
+
+@pytest.mark.parametrize("masses", [1, 2])
+def test_the_shortest_chains_start_with_all_masses_free(masses: int) -> None:
+    chain = SpringChain.random(masses, generator(5))
+    data = chain.simulate(10, 3, 0.1, generator(6), dtype="float64")
+    assert (data.values != 0).all()
+    assert torch.equal(data.values[0], chain.initial_states(10, generator(6), start="all-free"))
+    text = f"in a chain of {masses}. Use start='all-free'."
     with pytest.raises(ValueError, match=re.escape(text)):
-        SpringChain([1.0] * 2, [1.0] * 3).initial_states(1)
+        chain.initial_states(1, start="reference")
 
 
 def test_one_mass_is_a_mass_on_a_spring() -> None:
@@ -119,6 +128,21 @@ def test_frequencies_of_a_uniform_chain() -> None:
     n = torch.arange(1, 11, dtype=torch.float64)
     expected = 2 * torch.sin(math.pi * n / 22)
     torch.testing.assert_close(SpringChain([1.0] * 10, [1.0] * 11).frequencies(), expected)
+
+
+def test_normal_modes() -> None:
+    frequencies, shapes = CHAIN.normal_modes()
+    assert torch.equal(frequencies, CHAIN.frequencies())
+    assert (frequencies.diff() > 0).all()
+    mass = torch.diag(CHAIN.masses)
+    unit = torch.eye(20, dtype=torch.float64)
+    torch.testing.assert_close(shapes @ mass @ shapes.mT, unit, rtol=0, atol=1e-13)
+    # Released from rest in its shape, a mode keeps it and swings at its frequency.
+    z0 = torch.cat((shapes, torch.zeros_like(shapes)), dim=-1)
+    q = CHAIN.flow(z0, 0.1, 50)[0][..., :20]
+    times = 0.1 * torch.arange(51, dtype=torch.float64)
+    swing = torch.cos(times[:, None] * frequencies)
+    torch.testing.assert_close(q, swing[..., None] * shapes, rtol=0, atol=1e-12)
 
 
 def test_leapfrog_on_the_shadow_is_the_exact_motion() -> None:

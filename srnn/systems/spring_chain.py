@@ -75,6 +75,18 @@ class SpringChain(SeparableSystem):
         masses : int
             How many.
         generator : torch.Generator, optional
+
+        Returns
+        -------
+        SpringChain
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> chain = srnn.systems.SpringChain.random(masses=3, generator=g)
+        >>> len(chain.masses), len(chain.stiffness)
+        (3, 4)
         """
         count = _checks.positive_int(masses, "masses")
         generator = _checks.as_generator(generator)
@@ -104,26 +116,43 @@ class SpringChain(SeparableSystem):
         trajectories: int,
         generator: torch.Generator | None = None,
         *,
-        start: str = "reference",
+        start: str | None = None,
         spread: float = 2.5,
     ) -> State:
-        """Draw starts: every q and p uniform in (-spread, spread).
+        """Draw starts: q and p uniform in (-spread, spread).
 
         Parameters
         ----------
         trajectories : int
         generator : torch.Generator, optional
-        start : {"reference", "all-free"}
+        start : {"reference", "all-free"}, optional
             The paper's text says "random initial states"; its published code puts the first and
-            the last mass at rest in their places, which is ``"reference"``.  ``"all-free"`` draws
-            every mass.
+            the last mass at rest in their places, which is ``"reference"`` and the default.
+            ``"all-free"`` draws every mass; it is the default for one or two masses, of which
+            the other rule would leave none to move.
         spread : float
 
         Returns
         -------
         Tensor, shape (trajectories, 2*dim), float64
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an option is unknown or not positive, or ``"reference"`` is asked of fewer than
+            three masses.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> chain = srnn.systems.SpringChain([1.0] * 3, [5.0] * 4)
+        >>> z0 = chain.initial_states(4, torch.Generator().manual_seed(0))
+        >>> (z0 != 0).tolist()[0]  # only the middle mass is displaced and moves
+        [False, True, False, False, True, False]
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
+        if start is None:
+            start = "all-free" if self.dim < 3 else "reference"
         _checks.choice(start, "start", STARTS)
         spread = _checks.positive(spread, "spread")
         if start == "reference" and self.dim < 3:
@@ -184,29 +213,85 @@ class SpringChain(SeparableSystem):
         return linear_flow(propagator.to(z0.device), z0, steps)
 
     def stiffness_matrix(self) -> Tensor:
-        """Matrix K of V(q) = q K q / 2, tridiagonal, shape (dim, dim), float64."""
+        """Matrix S of V(q) = q S q / 2, tridiagonal, shape (dim, dim), float64.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.systems.SpringChain([1.0, 1.0], [1.0, 2.0, 3.0]).stiffness_matrix()
+        tensor([[ 3., -2.],
+                [-2.,  5.]], dtype=torch.float64)
+        """
         return self.potential_gradient(torch.eye(self.dim, dtype=torch.float64))
 
     def matrix(self) -> Tensor:
-        """Matrix A of the linear equations dz/dt = A z, shape (2*dim, 2*dim), float64."""
+        """Matrix A of the linear equations dz/dt = A z, shape (2*dim, 2*dim), float64.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.systems.SpringChain([0.5], [1.0, 3.0]).matrix()
+        tensor([[ 0.,  2.],
+                [-4.,  0.]], dtype=torch.float64)
+        """
         zero = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         top = torch.cat((zero, torch.diag(1 / self.masses)), dim=1)
         return torch.cat((top, torch.cat((-self.stiffness_matrix(), zero), dim=1)))
 
     def frequencies(self) -> Tensor:
-        """Angular frequencies of the normal modes, ascending, shape (dim,), float64."""
+        """Angular frequencies of the normal modes, ascending, shape (dim,), float64.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.systems.SpringChain([1.0, 1.0], [1.0, 4.0, 1.0]).frequencies().round(decimals=6)
+        tensor([1., 3.], dtype=torch.float64)
+        """
         return self._modes()[0]
+
+    def normal_modes(self) -> tuple[Tensor, Tensor]:
+        r"""Frequencies and shapes of the normal modes.
+
+        In mode n the masses swing as :math:`q(t) = s_n \cos(\omega_n t)`, and every motion is a sum
+        of such ones.  With the masses :math:`M` and the stiffness matrix :math:`S`, the shapes
+        solve :math:`S s_n = \omega_n^2 M s_n` and are orthonormal in the sense
+        :math:`s_n^T M s_k = \delta_{nk}`: the part of mode n in q is :math:`s_n^T M q`.
+
+        Returns
+        -------
+        frequencies : Tensor, shape (dim,), float64
+            Angular frequencies, ascending.
+        shapes : Tensor, shape (dim, dim), float64
+            One shape a row; its sign is arbitrary.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> chain = srnn.systems.SpringChain([2.0, 2.0], [2.0, 8.0, 2.0])
+        >>> frequencies, shapes = chain.normal_modes()
+        >>> frequencies.round(decimals=6)
+        tensor([1., 3.], dtype=torch.float64)
+        >>> shapes.abs()  # with each other, then against each other
+        tensor([[0.5000, 0.5000],
+                [0.5000, 0.5000]], dtype=torch.float64)
+        """
+        frequencies, modes = self._modes()
+        return frequencies, (modes / self.masses.sqrt()[:, None]).mT.contiguous()
 
     def shadow_hamiltonian(self, dt: float) -> QuadraticHamiltonian:
         r"""Find the Hamiltonian whose *leapfrog* step is this chain's exact motion over `dt`.
 
         Section 4.1 of the paper says that what is learnt through an integrator is not H but the
-        Hamiltonian whose modified equation is the truth.  For a linear chain it is separable and
-        known in closed form: with :math:`W^2 = M^{-1/2} K M^{-1/2}` and :math:`h = \Delta t`,
+        Hamiltonian whose modified equation is the truth.  Elsewhere the shadow of H is mostly the
+        reverse: what leapfrog with H itself follows.  Here the leapfrog motion *is* the truth, and
+        the shadow is what must be put into leapfrog to get it.
+
+        For a linear chain it is separable and known in closed form: with the masses :math:`M`, the
+        stiffness matrix :math:`S`, :math:`W^2 = M^{-1/2} S M^{-1/2}` and :math:`h = \Delta t`,
 
         .. math::
-            K'(p) = \tfrac12\, p^T M^{-1/2}\, \frac{\sin(W h)}{W h}\, M^{-1/2} p, \qquad
-            V'(q) = \tfrac12\, q^T M^{1/2}\, \frac{2 W \tan(W h / 2)}{h}\, M^{1/2} q.
+            \tilde K(p) = \tfrac12\, p^T M^{-1/2}\, \frac{\sin(W h)}{W h}\, M^{-1/2} p, \qquad
+            \tilde V(q) = \tfrac12\, q^T M^{1/2}\, \frac{2 W \tan(W h / 2)}{h}\, M^{1/2} q.
 
         Parameters
         ----------
@@ -247,7 +332,7 @@ class SpringChain(SeparableSystem):
         )
 
     def _modes(self) -> tuple[Tensor, Tensor]:
-        """Frequencies and orthonormal modes of W = (M^-1/2 K M^-1/2)^1/2."""
+        """Frequencies and orthonormal modes of W = (M^-1/2 S M^-1/2)^1/2."""
         root = self.masses.sqrt()
         squares, modes = torch.linalg.eigh(self.stiffness_matrix() / torch.outer(root, root))
         return squares.sqrt(), modes
