@@ -203,35 +203,49 @@ class Model:
         self._check_fit(data, validation_data, recipe, checkpoint)
         before = self._snapshot()
         try:
-            seed = self._seed(checkpoint)
-            generator = torch.Generator().manual_seed(seed)
-            training, held_out = data, validation_data
-            if held_out is None and recipe.validation:
-                training, held_out = data.split(recipe.validation, generator)
-            started = self._snapshot()
-            window = data.steps + 1 if recipe.window is None else recipe.window
-            if self.dt is None and recipe.scale and isinstance(self.net, _OWN):
-                self.scale = Scale.of(training)
-            windows = self._encode(training).windows(window)
-            watched = None if held_out is None else self._encode(held_out).windows(window)
-            if self.dt is None and recipe.warm_start:
-                warm_start.if_better(self.net, self.integrator, windows, watched, recipe)
-            self.dt = data.dt
-            if checkpoint is not None:
-                self._last_run = (check_checkpoint(checkpoint).resolve(), seed, started)
+            windows, held_out, generator = self._prepare(data, validation_data, recipe, checkpoint)
+        except BaseException:
+            self._restore(before)
+            raise
+        try:
             return train(
                 self.net,
                 self.integrator,
                 windows,
-                watched,
+                held_out,
                 recipe,
                 generator,
                 path=checkpoint,
                 progress=progress,
             )
-        except CheckpointError:
+        except CheckpointError:  # raised before the first epoch; later on the best is kept
             self._restore(before)
             raise
+
+    def _prepare(
+        self,
+        data: Trajectories,
+        validation_data: Trajectories | None,
+        recipe: Recipe,
+        checkpoint: str | os.PathLike[str] | None,
+    ) -> tuple[Trajectories, Trajectories | None, torch.Generator]:
+        """Choose units and a start; return training windows, held-out ones and the run's draws."""
+        seed = self._seed(checkpoint)
+        generator = torch.Generator().manual_seed(seed)
+        if checkpoint is not None:
+            self._last_run = (check_checkpoint(checkpoint).resolve(), seed, self._snapshot())
+        training, held_out = data, validation_data
+        if held_out is None and recipe.validation:
+            training, held_out = data.split(recipe.validation, generator)
+        if self.dt is None and recipe.scale and isinstance(self.net, _OWN):
+            self.scale = Scale.of(training)
+        window = data.steps + 1 if recipe.window is None else recipe.window
+        windows = self._encode(training).windows(window)
+        watched = None if held_out is None else self._encode(held_out).windows(window)
+        if self.dt is None and recipe.warm_start:
+            warm_start.if_better(self.net, self.integrator, windows, watched, recipe)
+        self.dt = data.dt
+        return windows, watched, generator
 
     def _check_fit(
         self,
@@ -256,9 +270,8 @@ class Model:
             raise ValueError(self._wrong_spacing(data.dt))
         if checkpoint is not None:
             check_checkpoint(checkpoint)
-        if not recipe.derivatives:  # one step, so that what cannot be integrated says so now
-            with torch.no_grad():
-                rollout(self.net, self.integrator, data.values[0, :1], dt=data.dt, steps=1)
+        if self.integrator is not None:  # it may refuse the field
+            self.integrator.init(as_field(self.net), data.values[0])
 
     def _seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
         """Draw the seed of a run, or take that of the run being gone on with.
