@@ -1,7 +1,7 @@
 """A user's arrays, and the files that hold them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,21 +53,22 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], float]:
         raise CheckpointError(f"{path} holds damaged srnn trajectories ({error}).") from error
 
 
-def join_halves(q: Any, p: Any, q_name: str, p_name: str) -> TrajectoryValues:
-    """Check two arrays (time, batch, d) and join them on the last axis."""
+def join_halves(
+    q: Any, p: Any, q_name: str, p_name: str, integers: torch.dtype | None = None
+) -> TrajectoryValues:
+    """Check two arrays (time, batch, d) and join them on the last axis.
+
+    Integers take the dtype of the other array, else `integers`, else PyTorch's default where it
+    holds every one of them exactly, else float64.
+    """
+    pair = [_numbers(q, q_name), _numbers(p, p_name)]
+    floats = [tensor.dtype for tensor in pair if tensor.is_floating_point()]
+    dtype = floats[0] if floats else integers or _dtype_of_integers(pair)
     halves = []
-    for value, name in ((q, q_name), (p, p_name)):
-        try:
-            # NumPy arrays may be read-only, reversed or of foreign byte order; a copy is none.
-            if isinstance(value, np.ndarray):
-                value = np.array(value, dtype=value.dtype.newbyteorder("="))
-            tensor = torch.as_tensor(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"Expected `{name}` to be an array of numbers; {error}.") from error
-        if tensor.is_complex():
-            raise TypeError(f"Expected `{name}` to hold real numbers; got {tensor.dtype}.")
+    for tensor, name in zip(pair, (q_name, p_name), strict=True):
         if not tensor.is_floating_point():
-            tensor = tensor.to(torch.get_default_dtype())
+            tensor = tensor.to(dtype)
+        _checks.known_float(tensor, name)
         if tensor.ndim != 3:
             raise ValueError(
                 f"Expected `{name}` to have shape (time, batch, dim); got {tuple(tensor.shape)}. "
@@ -81,5 +82,50 @@ def join_halves(q: Any, p: Any, q_name: str, p_name: str) -> TrajectoryValues:
             f"Expected `{q_name}` and `{p_name}` to have one shape; got {tuple(halves[0].shape)} "
             f"and {tuple(halves[1].shape)}."
         )
-    _checks.same_as(halves[1], p_name, halves[0], q_name)
+    arrays = isinstance(q, np.ndarray) or isinstance(p, np.ndarray)
+    how = ".astype" if arrays else ".to"
+    _checks.same_as(halves[1], p_name, halves[0], q_name, convert=how)
     return torch.cat(halves, dim=-1)
+
+
+def spacing(times: Any, states: int) -> float:
+    """Return the dt of equally spaced times, one a state."""
+    ticks = _numbers(times, "times")
+    if ticks.shape != (states,) or states < 2:
+        raise ValueError(
+            f"Expected `times` to have one entry a state, shape ({states},), and at least two; "
+            f"got {tuple(ticks.shape)}."
+        )
+    # A clock is as exact as its own numbers: far from 0 a float32 parts equal steps.
+    grain = torch.finfo(ticks.dtype).eps if ticks.is_floating_point() else 0.0
+    ticks = _checks.all_finite(ticks.detach().double(), "times")
+    dt = float(ticks[-1] - ticks[0]) / (states - 1)
+    slack = 1e-6 * abs(dt) + 2 * grain * float(ticks.abs().max())
+    if not bool(((ticks.diff() - dt).abs() <= slack).all()):
+        raise ValueError(
+            "Uneven `times` are not supported yet: resample to equal steps and pass `dt`."
+        )
+    return _checks.positive(dt, "dt")
+
+
+def _numbers(value: Any, name: str) -> Tensor:
+    """Return an array of real numbers as a tensor."""
+    try:
+        # NumPy arrays may be read-only, reversed or of foreign byte order; a copy is none.
+        if isinstance(value, np.ndarray):
+            value = np.array(value, dtype=value.dtype.newbyteorder("="))
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"Expected `{name}` to be an array of numbers; {error}.") from error
+    if tensor.is_complex():
+        raise TypeError(f"Expected `{name}` to hold real numbers; got {tensor.dtype}.")
+    return tensor
+
+
+def _dtype_of_integers(tensors: Iterable[Tensor]) -> torch.dtype:
+    """PyTorch's default dtype if it is one of ours and counts that far, else float64."""
+    default = torch.get_default_dtype()
+    if default not in _checks.KNOWN_DTYPES.values():
+        return torch.float64
+    largest = max(float(x.double().abs().max()) if x.numel() else 0.0 for x in tensors)
+    return default if largest <= 2 / torch.finfo(default).eps else torch.float64

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn._arrays import join_halves, read_npz, write_npz
+from srnn._arrays import join_halves, read_npz, spacing, write_npz
 from srnn._types import TrajectoryHalf
 from srnn.errors import CheckpointError
 
@@ -24,12 +23,16 @@ class Trajectories:
     Parameters
     ----------
     q, p : array-like of float, shape (time, batch, d)
-        Positions and momenta: tensors, NumPy arrays or nested lists, time first.
+        Positions and momenta: tensors, NumPy arrays or nested lists, time first; float32 or
+        float64.  Integers take the dtype of the other array; integers alone become PyTorch's
+        default dtype where it holds each of them exactly, else float64.
     dt : float
         Time between successive states.
     dq, dp : array-like, optional
         Time derivatives of `q` and `p`, for derivative-supervised training
         (:class:`srnn.HNN`).
+    times : array-like, shape (time,), optional
+        Equally spaced times (to a relative 1e-6) in place of `dt`.  Only their spacing is kept.
 
     Attributes
     ----------
@@ -45,7 +48,8 @@ class Trajectories:
     Raises
     ------
     ValueError, TypeError
-        If shapes differ, a number is NaN or infinite, or `dt` is not positive.
+        If shapes or dtypes differ, a number is NaN or infinite, the dtype is neither float32 nor
+        float64, `dt` is not positive or `times` are not equally spaced.
 
     Notes
     -----
@@ -72,10 +76,6 @@ class Trajectories:
         dp: Any = None,
         times: Any = None,
     ) -> None:
-        if times is not None:
-            raise ValueError(
-                "Uneven `times` are not supported yet: resample to equal steps and pass `dt`."
-            )
         if q is None or p is None:
             raise ValueError(
                 "Expected both `q` and `p`: trajectories of positions only are not supported yet. "
@@ -84,12 +84,20 @@ class Trajectories:
         if (dq is None) != (dp is None):
             raise ValueError("Expected `dq` and `dp` together, or neither.")
         values = join_halves(q, p, "q", "p")
-        derivatives = None if dq is None else join_halves(dq, dp, "dq", "dp")
+        derivatives = None if dq is None else join_halves(dq, dp, "dq", "dp", values.dtype)
+        if times is not None:
+            measured = spacing(times, len(values))
+            if dt is not None and not _checks.same_spacing(measured, _checks.positive(dt, "dt")):
+                raise ValueError(
+                    f"Expected `dt` to be the spacing of `times`, {measured!r}; got {dt!r}. "
+                    "Pass one of the two."
+                )
+            dt = measured if dt is None else dt
         self._set(values, dt, {"derivatives": derivatives})
 
     def _set(self, values: Tensor, dt: Any, known: Mapping[str, Tensor | None]) -> None:
         self.dt = _checks.positive(dt, "dt")
-        self.values = values
+        self.values = _checks.known_float(values, "values")
         self.clean = known.get("clean")
         self.derivatives = known.get("derivatives")
         self.status = status = known.get("status")
@@ -98,6 +106,8 @@ class Trajectories:
                 f"Expected `status` to have shape (batch,) = {tuple(values.shape[1:2])}; "
                 f"got {tuple(status.shape)}."
             )
+        if status is not None and (status.is_floating_point() or status.is_complex()):
+            raise TypeError(f"Expected `status` to hold integers; got {status.dtype}.")
         for name in ("values", "clean", "derivatives"):
             tensor = getattr(self, name)
             if tensor is None:
@@ -127,6 +137,7 @@ class Trajectories:
         Parameters
         ----------
         values : Tensor, shape (time, batch, 2d)
+            float32 or float64.  The data keep copies of this and of the other tensors.
         dt : float
         clean, derivatives : Tensor, optional
             Same shape as `values`.
@@ -154,9 +165,16 @@ class Trajectories:
             raise ValueError(f"Expected at least one state; got shape {tuple(values.shape)}.")
         self = cls.__new__(cls)
         known = {"clean": clean, "derivatives": derivatives, "status": status}
-        # A caller's graph must not grow through the data: observations are constants.
-        detached = {k: None if v is None else v.detach() for k, v in known.items()}
-        self._set(values.detach(), dt, detached)
+        for name, tensor in known.items():
+            if tensor is not None and not isinstance(tensor, Tensor):
+                raise TypeError(
+                    f"Expected `{name}` to be a torch.Tensor; got {type(tensor).__name__}. "
+                    "For NumPy arrays use torch.as_tensor(array)."
+                )
+        # Observations are constants: the data neither grow a caller's graph nor follow what the
+        # caller later writes into these tensors.
+        copies = {k: None if v is None else v.detach().clone() for k, v in known.items()}
+        self._set(values.detach().clone(), dt, copies)
         return self
 
     @classmethod
@@ -235,7 +253,15 @@ class Trajectories:
         return Trajectories.from_states(change(self.values), dt=self.dt, status=kept, **new)
 
     def first(self, states: int) -> "Trajectories":
-        """Keep the first `states` states of every trajectory (t = 0 included)."""
+        """Keep the first `states` states of every trajectory (t = 0 included).
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(10, 4, 6), dt=0.1)
+        >>> data.first(3)
+        Trajectories(states=3, trajectories=4, dim=3, dt=0.1, dtype=float32)
+        """
         states = _checks.positive_int(states, "states")
         if states > self.steps + 1:
             raise ValueError(
@@ -244,10 +270,32 @@ class Trajectories:
         return self._map(lambda x: x[:states])
 
     def select(self, index: Any) -> "Trajectories":
-        """Keep the trajectories that `index` (an int, a slice, a list or a tensor) names."""
-        if isinstance(index, Integral) or (isinstance(index, Tensor) and index.ndim == 0):
-            index = [int(index)]
-        return self._map(lambda x: x[:, index], lambda x: x[index])
+        """Keep some of the trajectories.
+
+        Parameters
+        ----------
+        index : int, slice, list, array or tensor
+            Which ones: numbers (negative ones count from the end), or a mask with one True or
+            False a trajectory.
+
+        Raises
+        ------
+        IndexError
+            If there is no such trajectory.
+        ValueError, TypeError
+            If nothing is selected, a mask has not one entry a trajectory, or `index` is none of
+            these.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> values = torch.arange(4.0)[:, None].expand(10, 4, 2)
+        >>> data = srnn.Trajectories.from_states(values, dt=0.1)
+        >>> data.select([3, 0]).q[0].tolist()
+        [[3.0], [0.0]]
+        """
+        chosen = _checks.selection(index, self.trajectories).to(self.values.device)
+        return self._map(lambda x: x[:, chosen], lambda x: x[chosen])
 
     def windows(self, length: int) -> "Trajectories":
         """Every run of `length` successive states as a trajectory of its own.
@@ -264,6 +312,13 @@ class Trajectories:
         -------
         Trajectories
             Windows are ordered by their start time, then by trajectory.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(10, 100, 2), dt=0.1)
+        >>> data.windows(5)
+        Trajectories(states=5, trajectories=600, dim=1, dt=0.1, dtype=float32)
         """
         length = _checks.positive_int(length, "length", minimum=2)
         if length > self.steps + 1:
@@ -284,7 +339,7 @@ class Trajectories:
     ) -> tuple["Trajectories", "Trajectories"]:
         """Split whole trajectories at random into (the rest, a `fraction` of them).
 
-        At least one trajectory is on each side.
+        At least one trajectory is on each side; a `fraction` of 0 is refused.
 
         Examples
         --------
@@ -294,6 +349,10 @@ class Trajectories:
         [90, 10]
         """
         share = _checks.fraction(fraction, "fraction")
+        if share == 0:
+            raise ValueError(
+                "Expected `fraction` to be above 0; got 0. Without a split the data are the rest."
+            )
         if self.trajectories < 2:
             raise ValueError("Expected at least two trajectories to split; got 1.")
         held = min(max(round(share * self.trajectories), 1), self.trajectories - 1)
@@ -363,7 +422,22 @@ class Trajectories:
         )
 
     def to(self, *args: Any, **kwargs: Any) -> "Trajectories":
-        """Convert dtype or device, as ``torch.Tensor.to`` does."""
+        """Convert dtype or device, as ``torch.Tensor.to`` does.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the dtype is neither float32 nor float64, or there is no such device.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.Trajectories.from_states(torch.zeros(10, 4, 6), dt=0.1).to(torch.float64)
+        Trajectories(states=10, trajectories=4, dim=3, dt=0.1, dtype=float64)
+        """
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, str):
+                _checks.device(value)
         device = torch.empty(0, device=self.values.device).to(*args, **kwargs).device
         return self._map(lambda x: x.to(*args, **kwargs), lambda x: x.to(device))
 
@@ -372,6 +446,16 @@ class Trajectories:
 
         The file is written beside its place and then renamed: an interrupted call leaves what was
         at `path` as it was.
+
+        Examples
+        --------
+        >>> import pathlib, srnn, tempfile
+        >>> data = srnn.systems.MassSpring().simulate(2, steps=5, dt=0.1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "springs.npz"
+        ...     data.save(path)
+        ...     srnn.Trajectories.load(path)
+        Trajectories(states=6, trajectories=2, dim=1, dt=0.1, dtype=float32)
         """
         write_npz(path, {name: getattr(self, name) for name in ("values", *_OPTIONAL)}, self.dt)
 
@@ -383,6 +467,16 @@ class Trajectories:
         ------
         CheckpointError
             If the file is truncated or is not a file of trajectories.
+
+        Examples
+        --------
+        >>> import srnn, tempfile, torch
+        >>> data = srnn.Trajectories.from_states(torch.ones(3, 1, 2), dt=0.1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data.save(f"{folder}/ones.npz")
+        ...     again = srnn.Trajectories.load(f"{folder}/ones.npz")
+        >>> torch.equal(again.values, data.values)
+        True
         """
         tensors, dt = read_npz(path)
         try:

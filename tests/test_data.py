@@ -61,6 +61,73 @@ def test_positions_and_momenta_from_arrays_of_any_kind() -> None:
     assert lists.values.dtype == torch.float32
 
 
+def test_integers_take_the_dtype_of_their_partner_or_one_that_holds_them() -> None:
+    def dtype(q: Any, p: Any, **more: Any) -> torch.dtype:
+        data = Trajectories(q=q, p=p, dt=0.1, **more)
+        assert data.derivatives is None or data.derivatives.dtype == data.values.dtype
+        return data.values.dtype
+
+    whole, wide = np.arange(6).reshape(3, 2, 1), np.arange(6.0).reshape(3, 2, 1)
+    narrow = wide.astype(np.float32)
+    assert dtype(whole, wide) == dtype(wide, whole) == F64
+    assert dtype(whole, narrow) == dtype(narrow, whole) == torch.float32
+    assert dtype(whole, whole) == torch.get_default_dtype() == torch.float32
+    assert dtype(wide, wide, dq=whole, dp=whole) == F64
+    large = whole + 2**24  # where float32 begins to leave integers out
+    data = Trajectories(q=large, p=whole, dt=0.1)
+    assert data.values.dtype == F64
+    assert data.q[1, 0, 0] == 2**24 + 2
+    assert data.q[1, 1, 0] == 2**24 + 3
+
+
+def test_half_precision_is_refused() -> None:
+    half = torch.zeros(3, 2, 2, dtype=torch.bfloat16)
+    text = r"^Unknown dtype of `{}`: torch\.{}\. Known: 'float32', 'float64'\.$"
+    with pytest.raises(TypeError, match=text.format("values", "bfloat16")):
+        Trajectories.from_states(half, dt=0.1)
+    with pytest.raises(TypeError, match=text.format("q", "float16")):
+        Trajectories(q=np.zeros((3, 2, 1), np.float16), p=np.zeros((3, 2, 1), np.float16), dt=0.1)
+    with pytest.raises(TypeError, match=text.format("values", "float16")):
+        full().to(torch.float16)
+
+
+def test_a_device_that_is_none_is_refused() -> None:
+    for where in ({"device": "foo"}, {"device": "foo", "dtype": F64}):
+        with pytest.raises(ValueError, match=r"^Expected `device` to be .* 'cpu'; got 'foo'\.$"):
+            full().to(**where)
+    with pytest.raises(ValueError, match=r"^Expected `device` to be .* 'cpu'; got 'foo'\.$"):
+        full().to("foo")
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, list])
+def test_equally_spaced_times_stand_for_a_time_step(kind: Any) -> None:
+    q = randn(0, 50, 1, 1)
+    for start, dt in ((0.0, 0.1), (100.0, 0.25), (0.0, 1e-9)):
+        times = start + dt * np.arange(50)
+        times = times.tolist() if kind is list else times.astype(kind)
+        assert Trajectories(q=q, p=q, times=times).dt == pytest.approx(dt, rel=1e-5)
+    times = 0.1 * np.arange(50)
+    assert Trajectories(q=q, p=q, times=times, dt=0.1).dt == 0.1
+    assert Trajectories(q=q[:3], p=q[:3], times=[0, 1, 2]).dt == 1.0
+
+
+def test_times_that_do_not_fit_are_refused() -> None:
+    q, times = randn(0, 50, 1, 1), 0.1 * np.arange(50)
+    with pytest.raises(ValueError, match=r"^Expected `times` to have one entry a state, .*49,"):
+        Trajectories(q=q, p=q, times=times[:-1])
+    with pytest.raises(ValueError, match=r"Expected `dt` to be a positive finite number; got -0.1"):
+        Trajectories(q=q, p=q, times=times[::-1])
+    with pytest.raises(
+        ValueError, match=r"^Expected `dt` to be the spacing of `times`, .* got 0.2"
+    ):
+        Trajectories(q=q, p=q, times=times, dt=0.2)
+    for wrong in (1e-3, 1e-6):
+        uneven = times.copy()
+        uneven[20] += wrong
+        with pytest.raises(ValueError, match=r"^Uneven `times` are not supported yet: resample"):
+            Trajectories(q=q, p=q, times=uneven)
+
+
 def test_arrays_that_pytorch_cannot_share_are_copied() -> None:
     q = np.arange(6.0).reshape(3, 2, 1)
     frozen = q.copy()
@@ -99,6 +166,21 @@ def test_input_is_never_written_to_nor_kept_in_a_graph() -> None:
     assert torch.equal(noisy.clean, values.detach())
 
 
+def test_data_do_not_follow_what_the_caller_writes_later() -> None:
+    given = {name: randn(0, 3, 2, 2) for name in ("values", "clean", "derivatives")}
+    status = torch.zeros(2, dtype=torch.int64)
+    data = Trajectories.from_states(**given, dt=0.1, status=status)
+    before = {name: tensor.clone() for name, tensor in given.items()}
+    for tensor in (*given.values(), status):
+        tensor += 1
+    for name, tensor in before.items():
+        assert torch.equal(getattr(data, name), tensor)
+    assert data.status.tolist() == [0, 0]
+    whole = data.first(3)
+    whole.values.zero_()
+    assert torch.equal(data.values, before["values"])
+
+
 Z = torch.zeros(3, 2, 1)
 BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no p": ({"q": Z}, ValueError, "trajectories of positions only are not supported yet"),
@@ -125,6 +207,11 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"q": Z, "p": Z.double()},
         TypeError,
         r"Expected `p` and `q` to have one dtype; got torch.float64 and torch.float32\. Convert",
+    ),
+    "dtypes of arrays": (
+        {"q": Z.numpy(), "p": Z.double().numpy()},
+        TypeError,
+        r"to have one dtype; .* Convert one of them with \.astype\(dtype\)\.$",
     ),
     "words": ({"q": [[["a"]]], "p": Z}, TypeError, "Expected `q` to be an array of numbers; "),
     "objects": (
@@ -199,6 +286,21 @@ def test_a_missing_time_step_is_refused() -> None:
             {"status": torch.zeros(3, dtype=torch.int64)},
             ValueError,
             r"Expected `status` to have shape \(batch,\) = \(2,\); got \(3,\)",
+        ),
+        (
+            torch.zeros(3, 2, 2),
+            {"status": torch.zeros(2)},
+            TypeError,
+            r"^Expected `status` to hold integers; got torch\.float32\.$",
+        ),
+        *(
+            (
+                torch.zeros(3, 2, 2),
+                {name: np.zeros((3, 2, 2))},
+                TypeError,
+                rf"^Expected `{name}` to be a torch.Tensor; got ndarray\. For NumPy arrays use ",
+            )
+            for name in ("clean", "derivatives", "status")
         ),
     ],
 )
@@ -283,6 +385,9 @@ def test_first_states() -> None:
         (torch.tensor([3, 3]), [3, 3]),
         (torch.tensor([True, False, False, True]), [0, 3]),
         (np.array([2, 0]), [2, 0]),
+        (np.array([0, 2])[::-1], [2, 0]),
+        (slice(None, None, -1), [3, 2, 1, 0]),
+        ([True, False, True, False], [0, 2]),
     ],
     ids=str,
 )
@@ -294,13 +399,39 @@ def test_select_by_any_index(index: Any, expected: list[int]) -> None:
     assert torch.equal(some.status, data.status[expected])
 
 
-def test_selecting_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="Expected at least one state"):
-        full().select(torch.zeros(4, dtype=torch.bool))
+NOT_AN_INDEX = r"^Expected `index` to be an int, a slice, a list of ints or a mask; got "
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "text"),
+    [
+        ([], ValueError, r"^`index` selects none of the 4 trajectories; keep at least one\.$"),
+        (slice(4, 9), ValueError, r"^`index` selects none of the 4"),
+        (torch.zeros(4, dtype=torch.bool), ValueError, r"^`index` selects none of the 4"),
+        (99, IndexError, r"^There is no trajectory 99: there are 4, numbered from 0\.$"),
+        ([0, -5], IndexError, r"^There is no trajectory -5: there are 4"),
+        ([True] * 3, ValueError, r"^Expected a mask with one entry for each of the 4 .* got 3\.$"),
+        (True, TypeError, NOT_AN_INDEX + "True"),
+        (1.5, TypeError, NOT_AN_INDEX + "1.5"),
+        ("all", TypeError, NOT_AN_INDEX + "'all'"),
+        (None, TypeError, NOT_AN_INDEX + "None"),
+        (torch.zeros(2, 2, dtype=torch.int64), TypeError, NOT_AN_INDEX + r"shape \(2, 2\)"),
+    ],
+    ids=str,
+)
+def test_what_names_no_trajectories_is_refused(
+    index: Any, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        full().select(index)
 
 
 @PROPERTY
-@given(trajectories=st.integers(2, 30), share=st.floats(0, 0.99), seed=st.integers(0, 2**31 - 1))
+@given(
+    trajectories=st.integers(2, 30),
+    share=st.floats(0, 0.99, exclude_min=True),
+    seed=st.integers(0, 2**31 - 1),
+)
 def test_a_split_loses_nothing_and_doubles_nothing(
     trajectories: int, share: float, seed: int
 ) -> None:
@@ -328,6 +459,8 @@ def test_a_split_depends_on_the_generator() -> None:
 def test_what_cannot_be_split_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Expected `fraction` to lie in \[0, 1\); got 1.0"):
         full().split(1.0)
+    with pytest.raises(ValueError, match=r"^Expected `fraction` to be above 0; got 0\. Without"):
+        full().split(0)
     with pytest.raises(ValueError, match="Expected at least two trajectories to split; got 1"):
         full(trajectories=1).split(0.5)
 
