@@ -90,6 +90,13 @@ def same_spacing(one: float, other: float) -> bool:
     return abs(one - other) <= 1e-6 * max(abs(one), abs(other))
 
 
+def sum_to_one(values: Iterable[float], name: str) -> None:
+    """Refuse a method's coefficients unless they advance time by exactly one step."""
+    total = math.fsum(values)
+    if not abs(total - 1) <= 1e-9:
+        raise ValueError(f"Expected the `{name}` to sum to 1; got {total!r}.")
+
+
 def choice(value: Any, name: str, known: Iterable[Any]) -> Any:
     """Return `value` if it is among `known`."""
     known = list(known)

@@ -1,4 +1,6 @@
 import math
+import re
+from typing import Any
 
 import pytest
 import torch
@@ -437,6 +439,28 @@ def test_implicit_midpoint_solves_its_equation_to_rounding() -> None:
     assert (z1 - z0 - 0.5 * field((z0 + z1) / 2)).detach().abs().max() < 1e-14
 
 
+@pytest.mark.parametrize("size", [1e-18, 1e-12, 1.0, 1e6])
+def test_implicit_midpoint_is_as_exact_whatever_the_size(size: float) -> None:
+    """On a linear field a step is the Cayley transform, whatever the numbers' unit."""
+    rate = torch.tensor([[0.0, 1.0], [-400.0, 0.0]], dtype=F64)
+    field, z0, dt = VectorField(lambda z: z @ rate.mT, dim=1), size * randn(0, 3, 2), 0.05
+    eye = torch.eye(2, dtype=F64)
+    exact = torch.linalg.solve(eye - dt / 2 * rate, (eye + dt / 2 * rate) @ z0.mT).mT
+    found = srnn.rollout(field, "implicit-midpoint", z0, dt=dt, steps=1)[-1]
+    assert float((found - exact).abs().max()) < 1e-13 * size
+
+
+def test_implicit_midpoint_takes_a_field_that_rounds_more_than_its_state() -> None:
+    """Near a rest point a network's dz/dt is a small difference of large terms."""
+    net = random_hnet(0)
+    z0 = 1e-9 * randn(1, 4, 4)
+    offset = as_field(net)(torch.zeros(4, dtype=F64))
+    field = VectorField(lambda z: as_field(net)(z) - offset, dim=2)
+    z = srnn.rollout(field, "implicit-midpoint", z0, dt=0.1, steps=20)
+    defect = z[1:] - z[:-1] - 0.1 * field((z[1:] + z[:-1]) / 2)
+    assert defect.abs().max() < 1e-15
+
+
 def test_implicit_midpoint_takes_each_state_for_itself() -> None:
     net, z0 = JointHNet(1), randn(1, 4, 4)
     together = srnn.rollout(net, "implicit-midpoint", z0, dt=0.5, steps=3)
@@ -498,6 +522,78 @@ def test_what_is_no_integrator_is_refused(wrong: object) -> None:
 def test_a_splitting_has_only_kicks_and_drifts() -> None:
     with pytest.raises(ValueError, match=r"Unknown `stage`: 'turn'\. Known: 'kick', 'drift'"):
         integrators.Splitting("mine", 1, (("kick", 1.0), ("turn", 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("stages", "text"),
+    [
+        ((("kick", 1.0), ("drift", 0.5)), "drifts` to sum to 1; got 0.5."),
+        ((("kick", 0.5), ("drift", 1.0), ("kick", 0.6)), "kicks` to sum to 1; got 1.1."),
+        ((("drift", 1.0),), "kicks` to sum to 1; got 0.0."),
+        ((), "kicks` to sum to 1; got 0.0."),
+    ],
+)
+def test_a_splitting_advances_time_by_one_step(stages: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^Expected the `{re.escape(text)}$"):
+        integrators.Splitting("mine", 1, stages)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "weights", "text"),
+    [
+        (
+            ((0.5, 0.5),),
+            (0.5, 0.5),
+            "row i of `matrix` to hold i numbers, 1, 2, ...; got rows of [2].",
+        ),
+        (((0.5,),), (1.0,), "one weight a stage, 2 for 1 rows of `matrix`; got 1."),
+        (((0.5,),), (0.5, 0.25), "the `weights` to sum to 1; got 0.75."),
+    ],
+)
+def test_a_runge_kutta_table_has_its_shape(matrix: Any, weights: Any, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^Expected {re.escape(text)}"):
+        integrators.RungeKutta("mine", 1, matrix, weights)
+
+
+def test_a_row_of_zeros_is_a_stage_at_the_state() -> None:
+    z0, field = randn(0, 3, 4), random_hnet(1)
+    twice = integrators.RungeKutta("twice", 1, ((0.0,),), (0.5, 0.5))
+    ends = [srnn.rollout(field, how, z0, dt=0.1, steps=3)[-1] for how in (twice, "euler")]
+    assert torch.allclose(*ends, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["tao2", "tao4"])
+def test_tao_is_the_same_method_in_another_unit_of_time(name: str) -> None:
+    """With one unit for q and p, scaling changes the numbers and nothing else."""
+    H, z0 = ProductH(), torch.tensor([[0.0, -1.5]], dtype=F64)
+    for time in (0.2, 3.0):
+        scale = srnn.scaling.Scale(2.0, 2.0, time, torch.tensor([0.3, -0.2], dtype=F64))
+        outer = srnn.scaling.ScaledHamiltonian(H, scale)
+        expected = srnn.rollout(outer, name, z0, dt=0.02 * time, steps=50)
+        inner: Any = {"dt": 0.02, "steps": 50}
+        method = integrators.rescaled(name, time)
+        found = scale.decode(srnn.rollout(H, method, scale.encode(z0), **inner))
+        assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+        plain = scale.decode(srnn.rollout(H, name, scale.encode(z0), **inner))
+        assert (plain - expected).abs().max() > 1e-9  # with the omega of another unit of time
+
+
+def test_only_tao_has_a_unit_of_time() -> None:
+    for name in ORDERS:
+        same = integrators.rescaled(name, 0.5) is integrators.get(name)
+        assert same == (not name.startswith("tao"))
+        assert integrators.rescaled(name, 1.0) == integrators.get(name)
+    assert integrators.rescaled(None, 0.5) is None
+    assert integrators.rescaled(integrators.Tao("mine", 2, (1.0,), omega=3.0), 2.0).omega == 6.0
+    with pytest.raises(ValueError, match=r"Expected `time` to be a positive finite number; got 0"):
+        integrators.rescaled("tao2", 0.0)
+
+
+def test_where_tao_is_symplectic_is_said() -> None:
+    line = next(x for x in integrators.__doc__.splitlines() if x.startswith("tao2"))
+    assert "extended" in line
+    assert "in its extended space" in " ".join(integrators.__doc__.split())
+    assert "in its extended space" in integrators.Integrator.symplectic.__doc__
 
 
 def test_an_integrator_object_is_taken_as_it_is() -> None:

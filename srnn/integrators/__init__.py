@@ -11,8 +11,11 @@ leapfrog-reused-kick  2     yes        leapfrog as the paper's code applies it t
 yoshida4, 6, 8        4,6,8 yes        symmetric compositions of leapfrog, Yoshida (1990)
 rk4                   4     no         the classical Runge-Kutta method
 implicit-midpoint     2     yes        for any H, by Newton's method
-tao2, tao4            2, 4  yes        for any H, explicit, in an extended phase space, Tao (2016)
+tao2, tao4            2, 4  extended      for any H, explicit, Tao (2016)
 ===================== ===== ========== ==========================================================
+
+"Extended": a step is symplectic in its extended space, which holds a second copy of phase space;
+the map of (q, p) that a user sees is so only nearly.
 
 A splitting method is a list of kicks :math:`p \leftarrow p + c\,\Delta t\,f_p` and drifts
 :math:`q \leftarrow q + c\,\Delta t\,f_q`.  It is symplectic, and has its order, if H = K(p) + V(q);
@@ -30,7 +33,7 @@ from srnn.integrators._implicit import ImplicitMidpoint
 from srnn.integrators._protocol import Integrator
 from srnn.integrators._runge_kutta import RungeKutta
 from srnn.integrators._splitting import Splitting
-from srnn.integrators._table import FAMILIES, available, get
+from srnn.integrators._table import FAMILIES, available, get, rescaled
 from srnn.integrators._tao import Tao
 
 __all__ = [
@@ -42,4 +45,5 @@ __all__ = [
     "Tao",
     "available",
     "get",
+    "rescaled",
 ]

@@ -15,6 +15,28 @@ class Integrator(Protocol):
 
     The state is the method's own: a splitting keeps the force it will need again, Tao's method
     keeps the second copy of phase space.
+
+    Examples
+    --------
+    Anything with these members will do:
+
+    >>> import torch, srnn
+    >>> class Euler:
+    ...     name, order, symplectic = "my-euler", 1, False
+    ...
+    ...     def init(self, field, z0):
+    ...         return z0
+    ...
+    ...     def step(self, field, state, dt):
+    ...         return state + dt * field(state)
+    ...
+    ...     def read(self, state):
+    ...         return state
+    >>> isinstance(Euler(), Integrator)
+    True
+    >>> z0 = torch.tensor([[1.0, 0.0]])
+    >>> srnn.rollout(srnn.systems.MassSpring(), Euler(), z0, dt=0.5, steps=1)[-1]
+    tensor([[ 1.0000, -0.5000]])
     """
 
     @property
@@ -29,7 +51,7 @@ class Integrator(Protocol):
 
     @property
     def symplectic(self) -> bool:
-        """Whether a step on a Hamiltonian field is a symplectic map."""
+        """Whether a step on a Hamiltonian field is symplectic (Tao's: in its extended space)."""
         ...  # pragma: no cover
 
     def init(self, field: Field, z0: Tensor) -> Any:

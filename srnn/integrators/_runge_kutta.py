@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from srnn import _checks
 from srnn._types import State
 from srnn.fields import Field
 
@@ -19,8 +21,14 @@ class RungeKutta:
     name : str
     order : int
     matrix : tuple of tuple of float
-        Row i holds the coefficients of the stages before stage i + 1.
+        Row i holds the i coefficients of the stages before stage i + 1.
     weights : tuple of float
+        One a stage; their sum is 1.
+
+    Raises
+    ------
+    ValueError
+        If a row or the weights have another length, or the weights another sum.
 
     Examples
     --------
@@ -37,6 +45,19 @@ class RungeKutta:
     matrix: tuple[tuple[float, ...], ...]
     weights: tuple[float, ...]
     symplectic: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = [len(row) for row in self.matrix]
+        if lengths != list(range(1, len(lengths) + 1)):
+            raise ValueError(
+                f"Expected row i of `matrix` to hold i numbers, 1, 2, ...; got rows of {lengths}."
+            )
+        if len(self.weights) != len(lengths) + 1:
+            raise ValueError(
+                f"Expected one weight a stage, {len(lengths) + 1} for {len(lengths)} rows of "
+                f"`matrix`; got {len(self.weights)}."
+            )
+        _checks.sum_to_one(self.weights, "weights")
 
     def init(self, field: Field, z0: State) -> State:
         """Start at `z0`."""
@@ -56,6 +77,8 @@ class RungeKutta:
 
 def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
     terms = [w * k for w, k in zip(weights, slopes, strict=True) if w]
+    if not terms:  # a row of zeros: a stage at the state itself
+        return torch.zeros_like(slopes[0])
     total = terms[0]
     for term in terms[1:]:
         total = total + term

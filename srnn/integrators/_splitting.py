@@ -29,10 +29,16 @@ class Splitting:
     name : str
     order : int
     stages : tuple of (str, float)
-        ``("kick", c)`` or ``("drift", c)`` with c in units of dt, in the order they act.
+        ``("kick", c)`` or ``("drift", c)`` with c in units of dt, in the order they act.  The
+        kicks' numbers sum to 1, and so do the drifts'.
     reuse : bool
         Whether a kick leaves the force valid also for a field whose force depends on p (see the
         module's text on O-NETs).
+
+    Raises
+    ------
+    ValueError
+        If a stage is neither a kick nor a drift, or the kicks or the drifts do not sum to 1.
 
     Examples
     --------
@@ -52,6 +58,8 @@ class Splitting:
     def __post_init__(self) -> None:
         for kind, _ in self.stages:
             _checks.choice(kind, "stage", ("kick", "drift"))
+        for kind in ("kick", "drift"):
+            _checks.sum_to_one([c for each, c in self.stages if each == kind], f"{kind}s")
 
     def init(self, field: Field, z0: State) -> _Split:
         """Start at `z0`; a non-separable H is refused."""

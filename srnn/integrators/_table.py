@@ -9,7 +9,7 @@ from srnn.integrators._runge_kutta import RungeKutta
 from srnn.integrators._splitting import Splitting
 from srnn.integrators._tao import Tao
 
-__all__ = ["FAMILIES", "available", "get"]
+__all__ = ["FAMILIES", "available", "get", "rescaled"]
 
 
 def _compose(fractions: tuple[float, ...]) -> tuple[tuple[str, float], ...]:
@@ -98,3 +98,31 @@ def get(integrator: str | Integrator) -> Integrator:
             f"Known names: {', '.join(map(repr, _BY_NAME))}."
         )
     return integrator
+
+
+def rescaled(integrator: str | Integrator | None, time: float) -> Integrator | None:
+    """Return the integrator for a system whose unit of time is `time` of the user's.
+
+    A method whose parameters have a unit of time says so by a method ``in_units`` (only
+    :class:`Tao` does); any other is returned as it is, and so is None, the recurrent networks'.
+
+    Parameters
+    ----------
+    integrator : str, Integrator or None
+    time : float
+        The new unit of time in the old one: :attr:`srnn.scaling.Scale.time`.
+
+    Examples
+    --------
+    >>> from srnn import integrators
+    >>> integrators.rescaled("tao2", 0.5).omega, integrators.get("tao2").omega
+    (2.5, 5.0)
+    >>> integrators.rescaled("leapfrog", 0.5) is integrators.get("leapfrog")
+    True
+    """
+    if integrator is None:
+        return None
+    method = get(integrator)
+    if hasattr(method, "in_units"):
+        method = method.in_units(_checks.positive(time, "time"))
+    return method
