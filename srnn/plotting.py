@@ -139,6 +139,14 @@ def coordinate(
         Which trajectory, from 0.
     **line
         Passed on to ``ax.plot``.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> data = srnn.systems.MassSpring().simulate(trajectories=1, steps=60, dt=0.1)
+    >>> ax = srnn.plotting.coordinate(data)
+    >>> ax.get_ylabel()
+    'position $q_{1}$'
     """
     ax = _axes(ax)
     coordinate = range(trajectories.dim)[coordinate]  # so that -1 is the last one by its number
@@ -163,6 +171,17 @@ def error_over_time(
         Shade the range between the 10th and the 90th percentile of the trajectories.
     **line
         Passed on to ``ax.plot``.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> spring = srnn.systems.MassSpring()
+    >>> truth = spring.simulate(trajectories=8, steps=60, dt=0.1)
+    >>> states = srnn.rollout(spring, "euler", truth.values[0], dt=0.1, steps=60)
+    >>> guess = srnn.Trajectories.from_states(states, dt=0.1)
+    >>> errors = srnn.metrics.position_error(guess, truth)
+    >>> srnn.plotting.error_over_time(errors, 0.1, band=True).get_xlabel()
+    'time $t$'
     """
     ax = _axes(ax)
     values = _array(errors)
@@ -189,14 +208,26 @@ def energy_over_time(
     ----------
     trajectories : Trajectories
     hamiltonian : Hamiltonian
+        A system or a learnt H.  A network of another dtype or device than the trajectories is
+        given them in its own.
     ax : matplotlib Axes, optional
     index : int
         Which trajectory, from 0.
     **line
         Passed on to ``ax.plot``.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> spring = srnn.systems.MassSpring()
+    >>> data = spring.simulate(trajectories=1, steps=60, dt=0.1)
+    >>> srnn.plotting.energy_over_time(data, spring).get_ylabel()
+    '$H(t) - H(0)$'
     """
     ax = _axes(ax)
-    energy = _array(hamiltonian(trajectories.values[:, index]))
+    values, weight = trajectories.values[:, index], weight_of(hamiltonian)
+    with torch.no_grad():
+        energy = _array(hamiltonian(values if weight is None else values.to(weight)))
     ax.plot(_array(trajectories.times), energy - energy[0], **line)
     ax.set(xlabel="time $t$", ylabel="$H(t) - H(0)$")
     return ax
@@ -224,6 +255,13 @@ def energy_contours(
     ------
     ValueError
         If the Hamiltonian has more than one position.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> ax = srnn.plotting.energy_contours(srnn.systems.Pendulum(), q=(-4, 4), p=(-8, 8))
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('position $q$', 'momentum $p$')
     """
     if hamiltonian.dim != 1:
         raise ValueError(f"Expected a Hamiltonian with dim=1; got {hamiltonian.dim}.")
@@ -249,6 +287,14 @@ def loss_curves(history: History, ax: Axes | None = None) -> Axes:
     ----------
     history : History
     ax : matplotlib Axes, optional
+
+    Examples
+    --------
+    >>> import srnn
+    >>> data = srnn.systems.MassSpring().simulate(trajectories=10, steps=9, dt=0.1)
+    >>> history = srnn.SRNN(dim=1, hidden=8).fit(data, epochs=3, progress=False)
+    >>> srnn.plotting.loss_curves(history).get_xlabel()
+    'epoch'
     """
     ax = _axes(ax)
     epochs = np.arange(1, history.epochs + 1)

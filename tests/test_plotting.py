@@ -55,6 +55,17 @@ def test_coordinate(ax: Axes, data: srnn.Trajectories, coordinate: int, number: 
     assert ax.lines[0].get_linestyle() == ":"
 
 
+def test_energy_over_time_in_the_dtype_of_the_network(ax: Axes) -> None:
+    data = srnn.Trajectories.from_states(randn(0, 7, 3, 4).float(), dt=0.5)
+    net = random_hnet(2)
+    assert plotting.energy_over_time(data, net, ax, index=1) is ax
+    energy = net(data.values[:, 1].double()).detach()
+    assert_allclose(drawn(ax)[1], energy - energy[0], rtol=1e-12, atol=1e-12)
+    # A system follows the data.
+    plotting.energy_over_time(data, srnn.systems.HenonHeiles(), ax, index=1)
+    assert drawn(ax, 1)[1].dtype == np.float32
+
+
 def test_a_coordinate_that_is_not_there_is_refused(ax: Axes, data: srnn.Trajectories) -> None:
     with pytest.raises(IndexError):
         plotting.coordinate(data, ax, coordinate=2)
