@@ -126,6 +126,18 @@ def live(draw: Callable[..., Figure], **controls: Any) -> Any:
     -------
     ipywidgets.interactive
         Display it in a notebook.
+
+    Examples
+    --------
+    >>> import contextlib, io, matplotlib.pyplot as plt, srnn
+    >>> def draw(n):
+    ...     figure, ax = plt.subplots(figsize=(2, 1))
+    ...     ax.plot(range(n))
+    ...     return figure
+    >>> with contextlib.redirect_stdout(io.StringIO()):  # outside Jupyter it is shown as text
+    ...     controls = srnn.widgets.live(draw, n=(2, 9, 1))
+    >>> controls.children[0].description, controls.children[0].value
+    ('n', 5)
     """
     import ipywidgets
     from IPython.display import display

@@ -28,6 +28,15 @@ class System(ABC):
         Number of positions d.
     separable : bool
         Whether H(q, p) = K(p) + V(q).
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> system = srnn.systems.MassSpring()
+    >>> isinstance(system, srnn.systems.System), system.dim, system.separable
+    (True, 1, True)
+    >>> system(torch.tensor([[1.0, 1.0], [0.0, 2.0]]))
+    tensor([1., 2.])
     """
 
     dim: int
@@ -39,15 +48,39 @@ class System(ABC):
 
     @abstractmethod
     def gradient(self, z: State) -> State:
-        """(dH/dq, dH/dp) at each state, shape ``(..., 2*dim)``."""
+        """(dH/dq, dH/dp) at each state, shape ``(..., 2*dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.MassSpring(mass=2.0, stiffness=3.0).gradient(torch.tensor([1.0, 4.0]))
+        tensor([3., 2.])
+        """
 
     @abstractmethod
     def initial_states(self, trajectories: int, generator: torch.Generator | None = None) -> State:
-        """Draw starts, shape ``(trajectories, 2*dim)``, float64."""
+        """Draw starts, shape ``(trajectories, 2*dim)``, float64.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> srnn.systems.ThreeBody().initial_states(5, g).shape
+        torch.Size([5, 12])
+        """
 
     @abstractmethod
     def flow(self, z0: Tensor, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
-        """Compute the true motion from `z0` in float64, and the status of each trajectory."""
+        """Compute the true motion from `z0` in float64, and the status of each trajectory.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> system = srnn.systems.HenonHeiles()
+        >>> states, status = system.flow(system.initial_states(5), dt=0.1, steps=20)
+        >>> states.shape, status.shape
+        (torch.Size([21, 5, 4]), torch.Size([5]))
+        """
 
     def simulate(
         self,
@@ -151,25 +184,62 @@ class System(ABC):
 
 
 class SeparableSystem(System):
-    """A system with H(q, p) = K(p) + V(q)."""
+    """A system with H(q, p) = K(p) + V(q).
+
+    Examples
+    --------
+    >>> import srnn
+    >>> isinstance(srnn.systems.Pendulum(), srnn.systems.SeparableSystem)
+    True
+    >>> isinstance(srnn.systems.DoublePendulum(), srnn.systems.SeparableSystem)
+    False
+    """
 
     separable = True
 
     @abstractmethod
     def kinetic(self, p: Half) -> Energy:
-        """K(p): ``(..., dim)`` to ``(...)``."""
+        """K(p): ``(..., dim)`` to ``(...)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.MassSpring(mass=2.0).kinetic(torch.tensor([4.0]))
+        tensor(4.)
+        """
 
     @abstractmethod
     def potential(self, q: Half) -> Energy:
-        """V(q): ``(..., dim)`` to ``(...)``."""
+        """V(q): ``(..., dim)`` to ``(...)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.MassSpring(stiffness=3.0).potential(torch.tensor([2.0]))
+        tensor(6.)
+        """
 
     @abstractmethod
     def kinetic_gradient(self, p: Half) -> Half:
-        """dK/dp, shape ``(..., dim)``."""
+        """dK/dp, shape ``(..., dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.MassSpring(mass=2.0).kinetic_gradient(torch.tensor([4.0]))
+        tensor([2.])
+        """
 
     @abstractmethod
     def potential_gradient(self, q: Half) -> Half:
-        """dV/dq, shape ``(..., dim)``."""
+        """dV/dq, shape ``(..., dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.MassSpring(stiffness=3.0).potential_gradient(torch.tensor([2.0]))
+        tensor([6.])
+        """
 
     def __call__(self, z: State) -> Energy:
         """Energy of each state: ``(..., 2*dim)`` to ``(...)``."""

@@ -30,6 +30,15 @@ class PlanarGravity(AdaptiveTruth, SeparableSystem):
         G.
     bodies : int
         How many masses there must be.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> two = srnn.systems.TwoBody(masses=[1.0, 2.0])
+    >>> isinstance(two, srnn.systems.PlanarGravity), two.bodies
+    (True, 2)
+    >>> two.potential(torch.tensor([0.0, 0.0, 0.0, 4.0]))
+    tensor(-0.5000)
     """
 
     def __init__(self, masses: Sequence[float] | Tensor, gravity: float, bodies: int) -> None:

@@ -53,7 +53,16 @@ class OrbitStatus(IntEnum):
 
 
 class AdaptiveTruth(System):
-    """A system whose true motion SciPy's DOP853 computes."""
+    """A system whose true motion SciPy's DOP853 computes.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> isinstance(srnn.systems.Pendulum(), srnn.systems.AdaptiveTruth)
+    True
+    >>> isinstance(srnn.systems.MassSpring(), srnn.systems.AdaptiveTruth)  # a closed form
+    False
+    """
 
     def flow(
         self,

@@ -85,7 +85,15 @@ class DoublePendulum(AdaptiveTruth):
         return torch.stack((along_q1, along_q2, along_p1, along_p2), dim=-1)
 
     def mass_matrix(self, q: Tensor) -> Tensor:
-        """Mass matrix M(q) of p = M(q) dq/dt: ``(..., 2)`` to ``(..., 2, 2)``."""
+        """Mass matrix M(q) of p = M(q) dq/dt: ``(..., 2)`` to ``(..., 2, 2)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.DoublePendulum().mass_matrix(torch.zeros(2))
+        tensor([[2., 1.],
+                [1., 1.]])
+        """
         (m1, m2), (l1, l2) = self.masses, self.lengths
         mixed = m2 * l1 * l2 * torch.cos(q[..., 0] - q[..., 1])
         upper = torch.full_like(mixed, (m1 + m2) * l1**2)
@@ -115,6 +123,14 @@ class DoublePendulum(AdaptiveTruth):
         Returns
         -------
         Tensor, shape (trajectories, 4), float64
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> z0 = srnn.systems.DoublePendulum().initial_states(5, g, velocity=0.0)
+        >>> z0.shape, bool((z0[:, 2:] == 0).all())
+        (torch.Size([5, 4]), True)
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         angle = _checks.positive(angle, "angle")

@@ -63,11 +63,26 @@ class FPUT(AdaptiveTruth, SeparableSystem):
         return -torch.diff(r * (1 + r * (self.alpha + r * self.beta)), dim=-1)
 
     def frequencies(self) -> Tensor:
-        """Frequencies 2 sin(pi n / (2 (N + 1))) of the linear modes, shape (dim,), float64."""
+        """Frequencies 2 sin(pi n / (2 (N + 1))) of the linear modes, shape (dim,), float64.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.systems.FPUT(masses=2).frequencies()
+        tensor([1.0000, 1.7321], dtype=torch.float64)
+        """
         return 2 * torch.sin(self._angles() / 2)
 
     def modes(self) -> Tensor:
-        """Orthonormal linear modes, one a row, shape (dim, dim), float64."""
+        """Orthonormal linear modes, one a row, shape (dim, dim), float64.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.systems.FPUT(masses=2).modes()
+        tensor([[ 0.7071,  0.7071],
+                [ 0.7071, -0.7071]], dtype=torch.float64)
+        """
         places = torch.arange(1, self.dim + 1, dtype=torch.float64)
         scale: float = (2 / (self.dim + 1)) ** 0.5
         return scale * torch.sin(torch.outer(self._angles(), places))
@@ -76,6 +91,12 @@ class FPUT(AdaptiveTruth, SeparableSystem):
         """Harmonic energy in each linear mode: ``(..., 2*dim)`` to ``(..., dim)``.
 
         What the original report plots: energy that starts in the first mode comes back to it.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.FPUT(masses=2).mode_energies(torch.tensor([1.0, 1.0, 2.0, -2.0]))
+        tensor([1.0000, 4.0000])
         """
         q, p = _checks.halves(_checks.state(z, "z", self.dim))
         modes, w = like(self.modes(), z), like(self.frequencies(), z)
@@ -111,6 +132,15 @@ class FPUT(AdaptiveTruth, SeparableSystem):
         Returns
         -------
         Tensor, shape (trajectories, 2*dim), float64
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> chain = srnn.systems.FPUT(masses=8)
+        >>> z0 = chain.initial_states(5, g, modes=1)
+        >>> bool(chain.mode_energies(z0)[:, 1:].abs().max() < 1e-20)
+        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         count = min(_checks.positive_int(modes, "modes"), self.dim)

@@ -41,7 +41,14 @@ class HenonHeiles(AdaptiveTruth, SeparableSystem):
 
     @property
     def critical_energy(self) -> float:
-        """The energy of the three saddles, above which orbits can escape."""
+        """The energy of the three saddles, above which orbits can escape.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> round(srnn.systems.HenonHeiles().critical_energy, 4)
+        0.1667
+        """
         return 1 / (6 * self.coupling**2)
 
     def kinetic(self, p: Half) -> Energy:
@@ -86,6 +93,15 @@ class HenonHeiles(AdaptiveTruth, SeparableSystem):
         Returns
         -------
         Tensor, shape (trajectories, 4), float64
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> star = srnn.systems.HenonHeiles()
+        >>> z0 = star.initial_states(50, g, energy=(0.5, 1.0))
+        >>> bool((star(z0) < star.critical_energy).all())
+        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         low, high = interval(energy, "energy")

@@ -42,7 +42,14 @@ class MassSpring(SeparableSystem):
 
     @property
     def frequency(self) -> float:
-        """Angular frequency, the root of k / m."""
+        """Angular frequency, the root of k / m.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.systems.MassSpring(mass=1.0, stiffness=4.0).frequency
+        2.0
+        """
         return float((self.stiffness / self.mass) ** 0.5)
 
     def kinetic(self, p: Half) -> Energy:
@@ -79,6 +86,14 @@ class MassSpring(SeparableSystem):
         Returns
         -------
         Tensor, shape (trajectories, 2), float64
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> z0 = srnn.systems.MassSpring().initial_states(50, g, spread=0.5)
+        >>> bool(z0.abs().max() < 0.5)
+        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         spread = _checks.positive(spread, "spread")
@@ -100,6 +115,14 @@ class MassSpring(SeparableSystem):
         states : Tensor, shape (steps + 1, batch, 2), float64
         status : Tensor of int64, shape (batch,)
             All OK.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> z0 = torch.tensor([[1.0, 0.0]])
+        >>> states, _ = srnn.systems.MassSpring().flow(z0, dt=torch.pi, steps=2)
+        >>> states[:, 0, 0]
+        tensor([ 1., -1.,  1.], dtype=torch.float64)
         """
         z0, dt, steps = self._checked(z0, dt, steps)
         impedance = self.mass * self.frequency

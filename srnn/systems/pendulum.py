@@ -83,6 +83,14 @@ class Pendulum(AdaptiveTruth, SeparableSystem):
         Returns
         -------
         Tensor, shape (trajectories, 2), float64
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> z0 = srnn.systems.Pendulum().initial_states(50, g, angle=0.1, momentum=0.0)
+        >>> bool(z0[:, 0].abs().max() < 0.1), bool((z0[:, 1] == 0).all())
+        (True, True)
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         angle = _checks.positive(angle, "angle")

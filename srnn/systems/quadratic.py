@@ -49,11 +49,27 @@ class QuadraticHamiltonian:
         return (p * self.kinetic_gradient(p) + q * self.potential_gradient(q)).sum(dim=-1) / 2
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """Velocities A p."""
+        """Velocities A p.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
+        >>> H.kinetic_gradient(torch.tensor([1.0, 2.0]))
+        tensor([1., 2.])
+        """
         return p @ like(self.kinetic_matrix, p)
 
     def potential_gradient(self, q: Half) -> Half:
-        """Gradient B q."""
+        """Gradient B q.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
+        >>> H.potential_gradient(torch.tensor([1.0, 2.0]))
+        tensor([4., 8.])
+        """
         return q @ like(self.potential_matrix, q)
 
 
