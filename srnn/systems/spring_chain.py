@@ -1,6 +1,5 @@
 """The chain of masses and springs of the paper's section 4."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -9,10 +8,9 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Energy, Half, State, Status, TrajectoryValues
 from srnn.rollout import rollout
-from srnn.systems._base import SeparableSystem
+from srnn.systems._linear import LinearOscillators
 from srnn.systems._shared import like, normal, parameters, stretches, uniform
 from srnn.systems._truth import linear_flow
-from srnn.systems.quadratic import QuadraticHamiltonian
 
 __all__ = ["SpringChain"]
 
@@ -20,7 +18,7 @@ STARTS = ("reference", "all-free")
 TRUTHS = ("exact", "leapfrog")
 
 
-class SpringChain(SeparableSystem):
+class SpringChain(LinearOscillators):
     r"""N masses in a row, joined by N + 1 springs, both ends tied to the ground.
 
     .. math::
@@ -211,128 +209,3 @@ class SpringChain(SeparableSystem):
             unit = torch.eye(2 * self.dim, dtype=torch.float64)
             propagator = rollout(self, "leapfrog", unit, dt=dt, steps=1, substeps=substeps)[-1].mT
         return linear_flow(propagator.to(z0.device), z0, steps)
-
-    def stiffness_matrix(self) -> Tensor:
-        """Matrix S of V(q) = q S q / 2, tridiagonal, shape (dim, dim), float64.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> srnn.systems.SpringChain([1.0, 1.0], [1.0, 2.0, 3.0]).stiffness_matrix()
-        tensor([[ 3., -2.],
-                [-2.,  5.]], dtype=torch.float64)
-        """
-        return self.potential_gradient(torch.eye(self.dim, dtype=torch.float64))
-
-    def matrix(self) -> Tensor:
-        """Matrix A of the linear equations dz/dt = A z, shape (2*dim, 2*dim), float64.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> srnn.systems.SpringChain([0.5], [1.0, 3.0]).matrix()
-        tensor([[ 0.,  2.],
-                [-4.,  0.]], dtype=torch.float64)
-        """
-        zero = torch.zeros(self.dim, self.dim, dtype=torch.float64)
-        top = torch.cat((zero, torch.diag(1 / self.masses)), dim=1)
-        return torch.cat((top, torch.cat((-self.stiffness_matrix(), zero), dim=1)))
-
-    def frequencies(self) -> Tensor:
-        """Angular frequencies of the normal modes, ascending, shape (dim,), float64.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> srnn.systems.SpringChain([1.0, 1.0], [1.0, 4.0, 1.0]).frequencies().round(decimals=6)
-        tensor([1., 3.], dtype=torch.float64)
-        """
-        return self._modes()[0]
-
-    def normal_modes(self) -> tuple[Tensor, Tensor]:
-        r"""Frequencies and shapes of the normal modes.
-
-        In mode n the masses swing as :math:`q(t) = s_n \cos(\omega_n t)`, and every motion is a sum
-        of such ones.  With the masses :math:`M` and the stiffness matrix :math:`S`, the shapes
-        solve :math:`S s_n = \omega_n^2 M s_n` and are orthonormal in the sense
-        :math:`s_n^T M s_k = \delta_{nk}`: the part of mode n in q is :math:`s_n^T M q`.
-
-        Returns
-        -------
-        frequencies : Tensor, shape (dim,), float64
-            Angular frequencies, ascending.
-        shapes : Tensor, shape (dim, dim), float64
-            One shape a row; its sign is arbitrary.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> chain = srnn.systems.SpringChain([2.0, 2.0], [2.0, 8.0, 2.0])
-        >>> frequencies, shapes = chain.normal_modes()
-        >>> frequencies.round(decimals=6)
-        tensor([1., 3.], dtype=torch.float64)
-        >>> shapes.abs()  # with each other, then against each other
-        tensor([[0.5000, 0.5000],
-                [0.5000, 0.5000]], dtype=torch.float64)
-        """
-        frequencies, modes = self._modes()
-        return frequencies, (modes / self.masses.sqrt()[:, None]).mT.contiguous()
-
-    def shadow_hamiltonian(self, dt: float) -> QuadraticHamiltonian:
-        r"""Find the Hamiltonian whose *leapfrog* step is this chain's exact motion over `dt`.
-
-        Section 4.1 of the paper says that what is learnt through an integrator is not H but the
-        Hamiltonian whose modified equation is the truth.  Elsewhere the shadow of H is mostly the
-        reverse: what leapfrog with H itself follows.  Here the leapfrog motion *is* the truth, and
-        the shadow is what must be put into leapfrog to get it.
-
-        For a linear chain it is separable and known in closed form: with the masses :math:`M`, the
-        stiffness matrix :math:`S`, :math:`W^2 = M^{-1/2} S M^{-1/2}` and :math:`h = \Delta t`,
-
-        .. math::
-            \tilde K(p) = \tfrac12\, p^T M^{-1/2}\, \frac{\sin(W h)}{W h}\, M^{-1/2} p, \qquad
-            \tilde V(q) = \tfrac12\, q^T M^{1/2}\, \frac{2 W \tan(W h / 2)}{h}\, M^{1/2} q.
-
-        Parameters
-        ----------
-        dt : float
-            Less than pi over the highest frequency.
-
-        Returns
-        -------
-        QuadraticHamiltonian
-
-        Raises
-        ------
-        ValueError
-            If a mode does half a turn or more in `dt`.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> chain = srnn.systems.SpringChain([1.0, 2.0], [3.0, 1.0, 2.0])
-        >>> z0 = torch.tensor([[1.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
-        >>> z = srnn.rollout(chain.shadow_hamiltonian(0.5), "leapfrog", z0, dt=0.5, steps=9)
-        >>> bool((z - chain.flow(z0, 0.5, 9)[0]).abs().max() < 1e-12)
-        True
-        """
-        h = _checks.positive(dt, "dt")
-        w, modes = self._modes()
-        if h * float(w[-1]) >= math.pi:
-            raise ValueError(
-                f"Expected `dt` to be less than pi over the highest frequency, "
-                f"{math.pi / float(w[-1]):.3g}; got {h:g}. No leapfrog step follows a mode that "
-                "does half a turn in one step."
-            )
-        root = self.masses.sqrt()
-        kinetic = modes @ torch.diag(torch.sin(w * h) / (w * h)) @ modes.mT
-        potential = modes @ torch.diag(2 * w * torch.tan(w * h / 2) / h) @ modes.mT
-        return QuadraticHamiltonian(
-            kinetic / torch.outer(root, root), potential * torch.outer(root, root)
-        )
-
-    def _modes(self) -> tuple[Tensor, Tensor]:
-        """Frequencies and orthonormal modes of W = (M^-1/2 S M^-1/2)^1/2."""
-        root = self.masses.sqrt()
-        squares, modes = torch.linalg.eigh(self.stiffness_matrix() / torch.outer(root, root))
-        return squares.sqrt(), modes
