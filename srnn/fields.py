@@ -210,6 +210,11 @@ def as_field(thing: Any) -> Field:
         return thing
     if hasattr(thing, "velocity") and hasattr(thing, "force") and hasattr(thing, "dim"):
         return thing  # type: ignore[no-any-return]
+    if hasattr(thing, "net") and hasattr(thing, "predict"):
+        raise TypeError(
+            f"Expected a field; got the model {type(thing).__name__}. Pass model.field, which is "
+            "in the data's units, or a recurrent model's model.net; model.predict needs neither."
+        )
     if hasattr(thing, "step"):
         raise TypeError(
             f"{type(thing).__name__} gives the next state and no dz/dt: it is not a field."

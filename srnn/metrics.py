@@ -12,6 +12,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import PerState, PerTrajectory
 from srnn.data import Trajectories
+from srnn.fields import weight_of
 
 __all__ = [
     "Summary",
@@ -98,15 +99,32 @@ class Summary:
         The averages themselves.
     per_time : Tensor, shape (time,)
         Error at each time, averaged over trajectories: the curves of the paper's figures.
+    diverged : int
+        How many trajectories' errors leave the finite numbers.  They are not left out: with one of
+        them neither `mean` nor `std` is a number, and the printed row says how many there are.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> truth = srnn.Trajectories.from_states(torch.zeros(2, 2, 2), dt=0.1)
+    >>> guess = torch.zeros(2, 2, 2)
+    >>> guess[1, 0] = float("nan")
+    >>> row = summary(srnn.Trajectories.predicted(guess, dt=0.1), truth)
+    >>> print(row)
+    nan ± nan (1 of 2 trajectories diverged)
     """
 
     mean: float
     std: float
     per_trajectory: Tensor
     per_time: Tensor
+    diverged: int = 0
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {self.std:.2f}"
+        row = f"{self.mean:.2f} ± {self.std:.2f}"
+        if not self.diverged:
+            return row
+        return f"{row} ({self.diverged} of {len(self.per_trajectory)} trajectories diverged)"
 
 
 def summary(prediction: Trajectories, truth: Trajectories, against: str = "noisy") -> Summary:
@@ -142,6 +160,7 @@ def summary(prediction: Trajectories, truth: Trajectories, against: str = "noisy
         std=float(per_trajectory.std(correction=0)),
         per_trajectory=per_trajectory,
         per_time=error.mean(dim=1),
+        diverged=int((~torch.isfinite(per_trajectory)).sum()),
     )
 
 
@@ -178,15 +197,17 @@ def energy_drift(
     True
     """
     _checked(trajectories, "trajectories")
-    if not callable(hamiltonian) or not hasattr(hamiltonian, "dim"):
+    recurrent = hasattr(hamiltonian, "step")
+    if recurrent or not callable(hamiltonian) or not hasattr(hamiltonian, "dim"):
+        model = hasattr(hamiltonian, "net") and hasattr(hamiltonian, "predict")
         raise TypeError(
             "Expected `hamiltonian` to be a system or a network that gives an energy, with `dim`; "
-            f"got {type(hamiltonian).__name__}."
+            f"got {type(hamiltonian).__name__}." + (" Pass model.hamiltonian." if model else "")
         )
     values = _checks.state(trajectories.values, "trajectories", hamiltonian.dim)
-    if isinstance(hamiltonian, torch.nn.Module):
-        for weight in hamiltonian.parameters():
-            _checks.same_as(values, "trajectories", weight, "hamiltonian")
+    weight = weight_of(hamiltonian)
+    if weight is not None:
+        _checks.same_as(values, "trajectories", weight, "hamiltonian")
     with torch.no_grad():
         energy: Tensor = hamiltonian(values)
     if energy.shape != values.shape[:2]:

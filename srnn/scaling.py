@@ -11,6 +11,7 @@ the constant in front; a shift always is.  An integrator does the same to :math:
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -73,9 +74,9 @@ class Scale:
         rate = (rates[0] * rates[1]) ** 0.5
         return cls(spread[0], spread[1], 1 / rate, shift.to(data.values))
 
-    @property
+    @cached_property
     def factor(self) -> Tensor:
-        """Unit of each coordinate, shape (2*dim,)."""
+        """Unit of each coordinate, shape (2*dim,); made once, in the dtype of `shift`."""
         dim = len(self.shift) // 2
         units = torch.tensor([self.q] * dim + [self.p] * dim, dtype=torch.float64)
         return units.to(self.shift)
@@ -107,6 +108,15 @@ class ScaledHamiltonian:
     hamiltonian : Hamiltonian
         H in the network's units.
     scale : Scale
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> inner = srnn.systems.MassSpring()  # (Q^2 + P^2) / 2
+    >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+    >>> H = ScaledHamiltonian(inner, scale)  # 2 (q^2 / 4 + p^2) / 2
+    >>> H(torch.tensor([2.0, 1.0])).item(), H.potential_gradient(torch.tensor([2.0])).item()
+    (2.0, 1.0)
     """
 
     def __init__(self, hamiltonian: Any, scale: Scale) -> None:
@@ -117,13 +127,13 @@ class ScaledHamiltonian:
 
     def __call__(self, z: State) -> Energy:
         """Energy of each state ``(..., 2*dim)``, shape ``(...)``, up to a constant."""
-        s = self.scale
+        s, z = self.scale, _checks.state(z, "z", self.dim)
         value: Tensor = (s.q * s.p / s.time) * self.hamiltonian(s.encode(z))
         return value
 
     def kinetic_gradient(self, p: Half) -> Half:
         """dH/dp of a separable H."""
-        s = self.scale
+        s, p = self.scale, _checks.half(p, "p", self.dim)
         inner = (p - s.shift[self.dim :]) / s.p
         # Through a field, which differentiates an H that has no closed-form gradient.
         value: Tensor = self._separable().velocity(torch.zeros_like(p), inner)
@@ -131,7 +141,7 @@ class ScaledHamiltonian:
 
     def potential_gradient(self, q: Half) -> Half:
         """dH/dq of a separable H."""
-        s = self.scale
+        s, q = self.scale, _checks.half(q, "q", self.dim)
         inner = (q - s.shift[: self.dim]) / s.q
         value: Tensor = self._separable().force(inner, torch.zeros_like(q))
         return (-s.p / s.time) * value
@@ -152,6 +162,14 @@ class ScaledField:
     function : callable with ``dim``
         dz/dt in the network's units.
     scale : Scale
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> decay = srnn.fields.VectorField(torch.neg, dim=1)
+    >>> slow = ScaledField(decay, Scale(q=1.0, p=1.0, time=10.0, shift=torch.zeros(2)))
+    >>> slow(torch.tensor([1.0, 2.0]))  # a tenth of the rate
+    tensor([-0.1000, -0.2000])
     """
 
     def __init__(self, function: Any, scale: Scale) -> None:
@@ -161,6 +179,6 @@ class ScaledField:
 
     def __call__(self, z: State) -> State:
         """dz/dt of the states, shape ``(..., 2*dim)``."""
-        s = self.scale
+        s, z = self.scale, _checks.state(z, "z", self.dim)
         value: Tensor = self.function(s.encode(z)) * (s.factor / s.time)
         return value

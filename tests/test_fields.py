@@ -154,3 +154,19 @@ def test_the_weight_inside_a_field_tells_its_dtype() -> None:
         assert weight_of(thing) is f.mlp.layers[0].weight
     for thing in (ProductH(), as_field(ProductH()), VectorField(torch.neg, 1), torch.nn.Identity()):
         assert weight_of(thing) is None
+
+
+def test_a_model_is_not_its_field() -> None:
+    model = srnn.SRNN(dim=1, hidden=4)
+    text = (
+        r"^Expected a field; got the model SRNN\. Pass model\.field, which is in the data's units"
+    )
+    with pytest.raises(TypeError, match=text):
+        as_field(model)
+    with pytest.raises(TypeError, match=text):
+        srnn.rollout(model, "leapfrog", torch.zeros(1, 2), dt=0.1, steps=1)
+    assert srnn.rollout(model.field, "leapfrog", torch.zeros(1, 2), dt=0.1, steps=1).shape == (
+        2,
+        1,
+        2,
+    )

@@ -230,3 +230,33 @@ def test_a_step_kept_in_single_precision_is_the_same_step() -> None:
     truth, guess = random(5, 3, 2, dt=0.1), random(5, 3, 2, dt=float(np.float32(0.1)))
     assert truth.dt != guess.dt
     assert metrics.position_error(guess, truth).max() == 0
+
+
+def test_energy_drift_of_a_learnt_h_in_the_datas_units() -> None:
+    model = srnn.SRNN(dim=2, hidden=4)
+    data = random(5, 3, 2)
+    text = r"^Expected `trajectories` and `hamiltonian` to have one dtype; got torch.float64 and "
+    with pytest.raises(TypeError, match=text):
+        metrics.energy_drift(data, model.hamiltonian)
+    assert metrics.energy_drift(data.to(torch.float32), model.hamiltonian).shape == (5, 3)
+    with pytest.raises(
+        TypeError, match=r"gives an energy, .*; got SRNN\. Pass model\.hamiltonian\.$"
+    ):
+        metrics.energy_drift(data, model)
+    for wrong in (srnn.RNN(2, 4), srnn.LSTM(2, 4)):
+        with pytest.raises(TypeError, match=r"gives an energy, with `dim`; got (RNN|LSTM)\.$"):
+            metrics.energy_drift(data, wrong)
+
+
+def test_a_summary_says_how_many_trajectories_diverged() -> None:
+    truth = random(5, 3, 2)
+    values = truth.values.clone()
+    values[3:, 1] = math.inf
+    row = metrics.summary(Trajectories.predicted(values, dt=0.1), truth)
+    assert row.diverged == 1
+    assert math.isinf(row.mean)
+    assert math.isnan(row.std)
+    assert str(row) == "inf ± nan (1 of 3 trajectories diverged)"
+    assert "diverged=1" in repr(row)
+    assert metrics.summary(truth, truth).diverged == 0
+    assert str(metrics.summary(truth, truth)) == "0.00 ± 0.00"

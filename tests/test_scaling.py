@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -142,3 +143,32 @@ def test_a_scaled_oscillator_by_hand() -> None:
         net.potential.matrix.fill_(1.0)
     H = ScaledHamiltonian(net, Scale(2.0, 6.0, 3.0, torch.zeros(2, dtype=F64)))
     assert H(torch.tensor([1.0, 3.0], dtype=F64)).item() == pytest.approx(9 / 18 + 1 / 2)
+
+
+@pytest.mark.parametrize("kind", [srnn.HNet, srnn.ONet])
+def test_states_that_do_not_fit_are_refused_in_the_units_of_the_data(kind: Any) -> None:
+    net = kind(2, 4, dtype=torch.float32)
+    scale = Scale(2.0, 3.0, 0.5, torch.ones(4))
+    scaled = (ScaledHamiltonian if kind is srnn.HNet else ScaledField)(net, scale)
+    assert scaled(torch.zeros(3, 4)).dtype == torch.float32
+    with pytest.raises(TypeError, match=r"^Expected `z` and `weights` to have one dtype; got "):
+        scaled(torch.zeros(3, 4, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"^Expected `z` to have shape .* dim=2; got \(3, 6\)\.$"):
+        scaled(torch.zeros(3, 6))
+
+
+def test_halves_that_do_not_fit_are_refused_in_the_units_of_the_data() -> None:
+    scaled = ScaledHamiltonian(srnn.HNet(2, 4), Scale(2.0, 3.0, 0.5, torch.ones(4)))
+    for gradient, name in ((scaled.kinetic_gradient, "p"), (scaled.potential_gradient, "q")):
+        with pytest.raises(ValueError, match=rf"^Expected `{name}` to have .* got \(3, 4\)\.$"):
+            gradient(torch.zeros(3, 4))
+        with pytest.raises(TypeError, match=r"and `weights` to have one dtype; got torch.float64"):
+            gradient(torch.zeros(3, 2, dtype=torch.float64))
+
+
+def test_the_units_of_the_coordinates_are_made_once() -> None:
+    scale = Scale(2.0, 3.0, 0.5, torch.ones(4))
+    assert scale.factor is scale.factor
+    assert scale.factor.tolist() == [2, 2, 3, 3]
+    double = scale.to(torch.float64)
+    assert (double.factor.dtype, scale.factor.dtype) == (torch.float64, torch.float32)
