@@ -71,11 +71,41 @@ def test_what_belongs_at_the_top_is_there(name: str) -> None:
 # Versions and dependencies
 
 
-def test_the_version_is_one() -> None:
-    assert read_yaml("CITATION.cff")["version"] == srnn.__version__
-    assert f"## [{srnn.__version__}]" in read("CHANGELOG.md") or "[Unreleased]" in read(
-        "CHANGELOG.md"
+def may_follow(new: Version, last: Version | None) -> bool:
+    """Say whether a version is the next one after the last released, by semantic versioning."""
+    if last is None:
+        return new in (Version("0.1.0"), Version("1.0.0"))
+    following = (
+        (last.major + 1, 0, 0),
+        (last.major, last.minor + 1, 0),
+        (last.major, last.minor, last.micro + 1),
     )
+    return new.release in following
+
+
+@pytest.mark.parametrize(
+    ("new", "last", "follows"),
+    [
+        *(("0.1.0", None, True), ("0.2.0", None, False), ("0.2.0", "0.1.3", True)),
+        *(("0.1.4", "0.1.3", True), ("1.0.0", "0.1.3", True), ("0.1.3", "0.1.3", False)),
+        *(("0.3.0", "0.1.3", False), ("0.2.1", "0.1.3", False), ("0.1.2", "0.1.3", False)),
+    ],
+)
+def test_the_rule_for_the_next_version(new: str, last: str | None, follows: bool) -> None:
+    assert may_follow(Version(new), Version(last) if last else None) is follows
+
+
+def test_the_version_is_one() -> None:
+    """It is the newest of the changelog, or while changes wait there, the one that follows."""
+    assert PROJECT["dynamic"] == ["version"]
+    assert PYPROJECT["tool"]["hatch"]["version"]["path"] == "srnn/__init__.py"
+    assert read_yaml("CITATION.cff")["version"] == srnn.__version__
+    titles = re.findall(r"^## \[(.+?)\]", read("CHANGELOG.md"), flags=re.MULTILINE)
+    released = [Version(title) for title in titles if title != "Unreleased"]
+    assert "Unreleased" not in titles[1:]
+    assert released == sorted(released, reverse=True)
+    now, last = Version(srnn.__version__), released[0] if released else None
+    assert now == last or ("Unreleased" in titles and may_follow(now, last))
     try:
         installed = version("srnn")
     except PackageNotFoundError:
@@ -159,10 +189,12 @@ def test_environment_yml_agrees_with_the_rest() -> None:
     assert environment["name"] == PROJECT["name"]
     assert environment["channels"] == ["conda-forge"]
     assert environment["dependencies"][:2] == ["python=3.11", "pip"]
-    lines = environment["dependencies"][2]["pip"]
-    assert lines[-1] == "-e .[book]"
-    assert f"torch=={pins()['torch']}" in lines
-    assert any(line.endswith("download.pytorch.org/whl/cpu") for line in lines)
+    # What conda and Binder hand to pip, as a requirements file beside environment.yml.
+    index, constraints, package = environment["dependencies"][2]["pip"]
+    assert index == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert constraints == "-c constraints.txt"
+    assert (ROOT / "constraints.txt").exists()
+    assert package == "-e .[book]"
     assert "3.11" in PROJECT["requires-python"]
     assert not (ROOT / "binder").exists(), "Binder would then not read environment.yml"
 
