@@ -110,6 +110,11 @@ def test_the_first_code_cell_is_the_setup(path: Path) -> None:
     assert "hide-input" in setup.metadata.get("tags", [])
 
 
+def test_the_setup_is_the_same_in_all_chapters() -> None:
+    setups = {path.stem: code_cells(path)[0].source for path in CHAPTERS}
+    assert len(set(setups.values())) == 1, setups
+
+
 @each_chapter
 def test_numbers_are_asserted(path: Path) -> None:
     source = "\n".join(cell.source for cell in code_cells(path))
