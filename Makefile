@@ -1,6 +1,6 @@
 # Two commands, each enough on a fresh machine with Python >= 3.11:
-#   make book    execute every chapter afresh and render the book to _build/html/
-#   make test    check the stored outputs, the library, every chapter and the site
+#   make book      execute every chapter afresh and render the book to _build/html/
+#   make test      check the stored outputs, the library, every chapter and the site
 # and for those who change things: make refresh, portable, lint, wheel, clean.
 
 PYTHON ?= python3
@@ -24,11 +24,11 @@ STAMP := $(VENV)/installed-$(shell cat pyproject.toml $(CONSTRAINTS) | cksum | t
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "make refresh  execute the chapters in place: the only way the stored outputs change"
-	@echo "make portable the chapters with the kernels of an old processor, one thread"
-	@echo "make lint     ruff and mypy"
-	@echo "make wheel    build the wheel, check it, install it into a fresh environment"
-	@echo "make clean    remove what was built (make distclean: the environment too)"
+	@echo "make refresh   execute the chapters in place: the only way the stored outputs change"
+	@echo "make portable  the chapters with the kernels of an old processor, one thread"
+	@echo "make lint      ruff and mypy"
+	@echo "make wheel     build the wheel, check it, install it into a fresh environment"
+	@echo "make clean     remove what was built (make distclean: the environment too)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
@@ -48,12 +48,13 @@ book: $(STAMP)
 NBVAL = $(BIN)/python -m pytest -q book --nbval --nbval-current-env \
   --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120
 
-# The stored outputs are rendered to a folder of their own, which the site tests then read.
+# The stored outputs are rendered to a folder of their own, which the site tests then read. Where
+# there is no browser, the last lines say which tests were skipped and why (-rs).
 test: $(STAMP)
 	$(BIN)/python book/_scripts/render_book.py --output $(BUILD)/stored
 	$(BIN)/python -m pytest -q tests srnn --ignore=tests/site --cov=srnn
 	$(NBVAL)
-	SRNN_SITE=$(BUILD)/stored/html $(BIN)/python -m pytest -q tests/site
+	SRNN_SITE=$(BUILD)/stored/html $(BIN)/python -m pytest -q -rs tests/site
 
 # PyTorch chooses its kernels by the processor, and a sum comes out differently in the last digits:
 # what the chapters print and assert has to hold with the plainest ones as well.

@@ -373,6 +373,12 @@ def test_relative_links_lead_to_files(name: str) -> None:
             assert (ROOT / target).exists(), target
 
 
+def test_the_readme_leads_to_every_page_of_the_book() -> None:
+    linked = set(re.findall(r"\]\((book/[^)]+)\.(?:md|ipynb)\)", read("README.md")))
+    pages = {c["file"] for part in read_yaml("_toc.yml")["parts"] for c in part["chapters"]}
+    assert linked == pages
+
+
 # The quickstart
 
 
