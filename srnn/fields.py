@@ -23,6 +23,19 @@ class Hamiltonian(Protocol):
 
     A separable one may give ``kinetic_gradient(p)`` and ``potential_gradient(q)``, any other
     ``gradient(z)``; what is not given is computed by automatic differentiation.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> class Quartic:
+    ...     dim, separable = 1, True
+    ...
+    ...     def __call__(self, z):
+    ...         return z[..., 1] ** 2 / 2 + z[..., 0] ** 4 / 4
+    >>> isinstance(Quartic(), Hamiltonian)
+    True
+    >>> as_field(Quartic())(torch.tensor([2.0, 1.0]))  # dq/dt = p, dp/dt = -q^3
+    tensor([ 1., -8.])
     """
 
     dim: int
@@ -35,7 +48,14 @@ class Hamiltonian(Protocol):
 
 @runtime_checkable
 class Field(Protocol):
-    """What an integrator asks of a field."""
+    """What an integrator asks of a field.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> isinstance(as_field(srnn.systems.Pendulum()), Field)
+    True
+    """
 
     dim: int
     separable: bool

@@ -54,7 +54,8 @@ def rollout(
     ValueError, TypeError
         If `dt` is not positive, `steps` is less than one, the last axis of `z0` is not 2*dim, the
         integrator is unknown, an explicit splitting is asked to integrate a non-separable H, or
-        `z0` has not the dtype and the device of the field's weights.
+        `z0` has not the dtype and the device of the field's weights.  A whole model is refused:
+        pass its field, ``model.field``.
 
     Examples
     --------

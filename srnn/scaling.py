@@ -51,7 +51,14 @@ class Scale:
 
     @classmethod
     def identity(cls, dim: int, like: Tensor) -> "Scale":
-        """Leave the units as they are."""
+        """Leave the units as they are.
+
+        Examples
+        --------
+        >>> import torch
+        >>> Scale.identity(1, like=torch.empty(0)).encode(torch.tensor([5.0, 3.0])).tolist()
+        [5.0, 3.0]
+        """
         return cls(1.0, 1.0, 1.0, torch.zeros(2 * dim, dtype=like.dtype, device=like.device))
 
     @classmethod
@@ -60,6 +67,14 @@ class Scale:
 
         The rate comes from straight lines fitted to runs of up to five states, which noise
         disturbs less than differences of neighbours.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> spring = srnn.systems.MassSpring(mass=1.0, stiffness=100.0)  # ten radians a second
+        >>> scale = Scale.of(spring.simulate(8, steps=200, dt=0.01))
+        >>> round(scale.time, 2), round(scale.p / scale.q)
+        (0.1, 10)
         """
         values = data.values.double()
         shift = values.mean(dim=(0, 1))
