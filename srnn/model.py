@@ -210,7 +210,7 @@ class Model:
         try:
             return train(
                 self.net,
-                self.integrator,
+                integrators.rescaled(self.integrator, self.scale.time),
                 windows,
                 held_out,
                 recipe,
@@ -243,7 +243,8 @@ class Model:
         windows = self._encode(training).windows(window)
         watched = None if held_out is None else self._encode(held_out).windows(window)
         if self.dt is None and recipe.warm_start:
-            warm_start.if_better(self.net, self.integrator, windows, watched, recipe)
+            method = integrators.rescaled(self.integrator, self.scale.time)
+            warm_start.if_better(self.net, method, windows, watched, recipe)
         self.dt = data.dt
         return windows, watched, generator
 
@@ -389,7 +390,7 @@ class Model:
         scale = self.scale.to(z0)
         states = rollout(
             self.net,
-            method,
+            integrators.rescaled(method, scale.time),
             scale.encode(z0),
             dt=spacing / scale.time,
             steps=steps,

@@ -1,5 +1,6 @@
 """What a user holds: fit, predict, units, files."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -171,6 +172,18 @@ def test_the_learnt_field_is_in_the_units_of_the_data(chain, data):
     q_slope, p_slope = slope.chunk(2, dim=-1)
     assert energies.shape == z.shape[:1]
     torch.testing.assert_close(model.field(z), torch.cat((p_slope, -q_slope), dim=-1))
+
+
+def test_taos_binding_is_in_the_users_unit_of_time(data):
+    """predict integrates in the network's units, rollout in the data's: the same motion."""
+    model = srnn.SRNN(4, 8, integrator="tao2", dtype=torch.float64, generator=seeded(3))
+    model.fit(data, epochs=2, progress=False)
+    # One unit for q and p, so that only the unit of time is left to convert.
+    model.scale = dataclasses.replace(model.scale, q=2.0, p=2.0)
+    assert abs(model.scale.time - 1) > 0.1
+    expected = srnn.rollout(model.field, "tao2", data.values[0], dt=0.1, steps=20)
+    predicted = model.predict(data, steps=20)
+    torch.testing.assert_close(predicted.values, expected.detach(), rtol=1e-9, atol=1e-10)
 
 
 def test_an_onets_field_is_in_the_units_of_the_data(chain, data):
