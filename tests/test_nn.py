@@ -320,3 +320,7 @@ def test_the_checks_stand_torch_func(quadratic: bool) -> None:
     tangent = torch.ones(5, 2, dtype=F64)
     _, turned = torch.func.jvp(net.kinetic_gradient, (z[:, 2:],), (tangent,))
     assert torch.allclose(hessian.sum(dim=-1), turned)
+
+
+def test_the_letters_are_those_of_the_systems() -> None:
+    assert r"p^\top A p/2 + a^\top p + q^\top B q/2" in (QuadraticH.__doc__ or "")
