@@ -11,11 +11,11 @@ leapfrog-reused-kick  2     yes        leapfrog as the paper's code applies it t
 yoshida4, 6, 8        4,6,8 yes        symmetric compositions of leapfrog, Yoshida (1990)
 rk4                   4     no         the classical Runge-Kutta method
 implicit-midpoint     2     yes        for any H, by Newton's method
-tao2, tao4            2, 4  extended      for any H, explicit, Tao (2016)
+tao2, tao4            2, 4  yes        in its extended space; any H, explicit, Tao (2016)
 ===================== ===== ========== ==========================================================
 
-"Extended": a step is symplectic in its extended space, which holds a second copy of phase space;
-the map of (q, p) that a user sees is so only nearly.
+A step of Tao's is symplectic in its extended space, which holds a second copy of phase space; the
+map of (q, p) that a user sees is so only nearly.
 
 A splitting method is a list of kicks :math:`p \leftarrow p + c\,\Delta t\,f_p` and drifts
 :math:`q \leftarrow q + c\,\Delta t\,f_q`.  It is symplectic, and has its order, if H = K(p) + V(q);
