@@ -75,7 +75,7 @@ class Model:
         generator: torch.Generator | None = None,
     ) -> None:
         _checks.choice(preset, "preset", PRESETS)
-        self.net = net
+        self.net = _checks.network(net, "net")
         self.recurrent = isinstance(net, (networks.RNN, networks.LSTM))
         if self.recurrent:
             if integrator is not None or test_integrator is not None:

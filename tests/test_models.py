@@ -379,6 +379,8 @@ def test_one_trajectory_is_enough_without_validation(data):
         ),
         (lambda: srnn.Model(srnn.ONet(2, 8), None), "ONet needs an integrator, such as 'leapfrog'"),
         (lambda: srnn.Model(srnn.ONet(2, 8), 3), "Expected an integrator or its name; got int"),
+        (lambda: srnn.Model("net"), "Expected `net` to be .*; got str"),
+        (lambda: srnn.SRNN(2, hamiltonian="H"), "Expected a Hamiltonian, with `dim`.* got str"),
     ],
 )
 def test_a_wrong_model_is_refused(build, text):
