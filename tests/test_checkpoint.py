@@ -92,7 +92,7 @@ def start(folder, *names):
 
 
 def finish(process):
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0
     return [json.loads(line) for line in printed.splitlines()]
 
