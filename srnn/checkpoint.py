@@ -61,7 +61,13 @@ def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor]
 
     Examples
     --------
-    See :func:`write`.
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "file"
+    ...     _ = path.write_bytes(b"rubbish")
+    ...     read(path, "mine/1")
+    Traceback (most recent call last):
+    srnn.errors.CheckpointError: ...
     """
     path = Path(path)
     if not path.is_file():

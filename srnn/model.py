@@ -118,6 +118,12 @@ class Model:
         ------
         TypeError
             If the network is not a Hamiltonian.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.SRNN(dim=2, hidden=8).hamiltonian(torch.zeros(5, 4)).shape
+        torch.Size([5])
         """
         if not hasattr(self.net, "separable"):
             raise TypeError(f"{type(self.net).__name__} is not a Hamiltonian.")

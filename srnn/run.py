@@ -17,7 +17,7 @@ from srnn.integrators import Integrator
 from srnn.losses import window_loss
 from srnn.recipes import OPTIMIZERS, Recipe
 
-__all__ = ["History", "Run"]
+__all__ = ["History"]
 
 _FORMAT = "srnn.Training/1"
 

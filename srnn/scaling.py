@@ -97,15 +97,39 @@ class Scale:
         return units.to(self.shift)
 
     def encode(self, z: State) -> State:
-        """From the data's units to the network's."""
+        """From the data's units to the network's.
+
+        Examples
+        --------
+        >>> import torch
+        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> scale.encode(torch.tensor([4.0, 3.0])).tolist()
+        [2.0, 3.0]
+        """
         return (z - self.shift) / self.factor
 
     def decode(self, z: State) -> State:
-        """From the network's units to the data's."""
+        """From the network's units to the data's.
+
+        Examples
+        --------
+        >>> import torch
+        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> scale.decode(torch.tensor([2.0, 3.0])).tolist()
+        [4.0, 3.0]
+        """
         return z * self.factor + self.shift
 
     def to(self, *args: Any, **kwargs: Any) -> "Scale":
-        """Convert dtype or device."""
+        """Convert dtype or device.
+
+        Examples
+        --------
+        >>> import torch
+        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> scale.to(torch.float64).shift.dtype
+        torch.float64
+        """
         return Scale(self.q, self.p, self.time, self.shift.to(*args, **kwargs))
 
 
@@ -147,7 +171,16 @@ class ScaledHamiltonian:
         return value
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """dH/dp of a separable H."""
+        """dH/dp of a separable H.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> H = ScaledHamiltonian(srnn.systems.MassSpring(), scale)  # 2 (q^2 / 4 + p^2) / 2
+        >>> H.kinetic_gradient(torch.tensor([1.0])).item()
+        2.0
+        """
         s, p = self.scale, _checks.half(p, "p", self.dim)
         inner = (p - s.shift[self.dim :]) / s.p
         # Through a field, which differentiates an H that has no closed-form gradient.
@@ -155,7 +188,16 @@ class ScaledHamiltonian:
         return (s.q / s.time) * value
 
     def potential_gradient(self, q: Half) -> Half:
-        """dH/dq of a separable H."""
+        """dH/dq of a separable H.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> H = ScaledHamiltonian(srnn.systems.MassSpring(), scale)  # 2 (q^2 / 4 + p^2) / 2
+        >>> H.potential_gradient(torch.tensor([2.0])).item()
+        1.0
+        """
         s, q = self.scale, _checks.half(q, "q", self.dim)
         inner = (q - s.shift[: self.dim]) / s.q
         value: Tensor = self._separable().force(inner, torch.zeros_like(q))

@@ -111,13 +111,27 @@ class HNet(nn.Module):
         return energy
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """K'(p), shape ``(..., dim)``: only K's network is evaluated."""
+        """K'(p), shape ``(..., dim)``: only K's network is evaluated.
+
+        Examples
+        --------
+        >>> import torch
+        >>> HNet(3, 8).kinetic_gradient(torch.zeros(5, 3)).shape
+        torch.Size([5, 3])
+        """
         p = _checks.half(p, "p", self.dim)
         gradient: Tensor = self.kinetic.gradient(p)
         return gradient
 
     def potential_gradient(self, q: Half) -> Half:
-        """V'(q), shape ``(..., dim)``: only V's network is evaluated."""
+        """V'(q), shape ``(..., dim)``: only V's network is evaluated.
+
+        Examples
+        --------
+        >>> import torch
+        >>> HNet(3, 8).potential_gradient(torch.zeros(5, 3)).shape
+        torch.Size([5, 3])
+        """
         q = _checks.half(q, "q", self.dim)
         gradient: Tensor = self.potential.gradient(q)
         return gradient

@@ -120,6 +120,12 @@ class MLP(nn.Module):
         ------
         ValueError, TypeError
             If the network has more than one output, or `x` has not the weights' dtype and device.
+
+        Examples
+        --------
+        >>> import torch
+        >>> MLP(2, 1, hidden=8).input_gradient(torch.ones(5, 2)).shape
+        torch.Size([5, 2])
         """
         layers = self._linears()
         x = _checks.input_of(layers[0].weight, x, "x")

@@ -55,7 +55,14 @@ class QuadraticForm(nn.Module):
         return (x * (x @ self.symmetric / 2 + self.vector)).sum(dim=-1)
 
     def gradient(self, x: Half) -> Half:
-        """Return A x + b, shape ``(..., dim)``."""
+        """Return A x + b, shape ``(..., dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticForm(2, curvature=3.0).gradient(torch.ones(2)).tolist()
+        [3.0, 3.0]
+        """
         x = _checks.input_of(self.vector, x, "x")
         return x @ self.symmetric + self.vector
 
@@ -105,11 +112,25 @@ class QuadraticH(nn.Module):
         return energy
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """K'(p), shape ``(..., dim)``."""
+        """K'(p), shape ``(..., dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticH(2).kinetic_gradient(torch.ones(2)).tolist()  # a free particle
+        [1.0, 1.0]
+        """
         p = _checks.half(p, "p", self.dim)
         return self.kinetic.gradient(p)
 
     def potential_gradient(self, q: Half) -> Half:
-        """V'(q), shape ``(..., dim)``."""
+        """V'(q), shape ``(..., dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticH(2).potential_gradient(torch.ones(2)).tolist()
+        [0.0, 0.0]
+        """
         q = _checks.half(q, "q", self.dim)
         return self.potential.gradient(q)
