@@ -1,7 +1,8 @@
 """A user's arrays, and the files that hold them."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,34 @@ from srnn.errors import CheckpointError
 _FORMAT = "srnn.Trajectories/1"
 
 
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path to write to, and put what was written in the place of `path` at once.
+
+    Renaming is atomic: whoever is killed in between leaves the former file untouched.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {path.parent} does not exist; create it first.")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def write_npz(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor | None], dt: float
 ) -> None:
     """Write tensors to a NumPy file so that `path` always holds a whole file."""
     arrays: dict[str, Any] = {"format": np.str_(_FORMAT), "dt": np.float64(dt)}
     arrays |= {name: x.cpu().numpy() for name, x in tensors.items() if x is not None}
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with beside.open("wb") as file:  # a file object: savez would append ".npz" to a name
-            np.savez(file, **arrays)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    # A file object: savez would append ".npz" to a name.
+    with whole_file(path) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], float]:

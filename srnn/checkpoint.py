@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from srnn import integrators
+from srnn._arrays import whole_file
 from srnn.errors import CheckpointError
 
 __all__ = ["integrator_from_config", "integrator_to_config", "read", "write"]
@@ -34,18 +35,9 @@ def write(
     >>> tensors["x"], header
     (tensor([1., 1.]), {'format': 'mine/1'})
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} does not exist; create it first.")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
+    with whole_file(path) as beside:
         save_file(plain, beside, metadata={"srnn": json.dumps(header)})
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
