@@ -318,6 +318,24 @@ def test_a_refused_fit_leaves_the_model_as_it_was(data, tmp_path, how):
     assert torch.equal(after[3], before[3])
 
 
+def test_a_failure_while_preparing_leaves_the_model_as_it_was(data, monkeypatch):
+    def fail(net, *rest):
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight.zero_()
+        raise MemoryError
+
+    monkeypatch.setattr("srnn.model.warm_start.if_better", fail)
+    model = srnn.SRNN(4, 8, dtype=torch.float64, generator=seeded())
+    before = state_of(model)
+    with pytest.raises(MemoryError):
+        model.fit(data, epochs=2, progress=False)
+    after = state_of(model)
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert after[1:3] == before[1:3]
+    assert torch.equal(after[3], before[3])
+
+
 class Entangled(torch.nn.Module):
     dim, separable = 4, False
 
