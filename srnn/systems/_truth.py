@@ -6,7 +6,6 @@ from enum import IntEnum
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.integrate import DOP853
 from torch import Tensor
 
 from srnn import _checks
@@ -206,6 +205,9 @@ def _solve(
     1/sqrt(n).  With the tolerance divided by sqrt(n) the mean square over any single trajectory
     stays below the tolerance, whichever trajectory makes the error.
     """
+    # Importing it takes as long as the rest of the library does, and many programs never need it.
+    from scipy.integrate import DOP853
+
     batch = len(z0)
     tolerance = rtol / batch**0.5
     values = np.empty((len(times), *z0.shape))
