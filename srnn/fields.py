@@ -226,8 +226,6 @@ def as_field(thing: Any) -> Field:
     >>> as_field(srnn.systems.Pendulum()).separable
     True
     """
-    if isinstance(thing, (HamiltonianField, VectorField)):
-        return thing
     if hasattr(thing, "velocity") and hasattr(thing, "force") and hasattr(thing, "dim"):
         return thing  # type: ignore[no-any-return]
     if hasattr(thing, "net") and hasattr(thing, "predict"):

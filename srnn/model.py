@@ -206,10 +206,11 @@ class Model:
         if epochs is not None:
             settings["epochs"] = epochs
         recipe = self._recipe().replace(**settings)
-        self._check_fit(data, validation_data, recipe, checkpoint)
+        self._check_fit(data, validation_data, recipe)
+        file = None if checkpoint is None else check_checkpoint(checkpoint).resolve()
         before = self._snapshot()
         try:
-            windows, held_out, generator = self._prepare(data, validation_data, recipe, checkpoint)
+            windows, held_out, generator = self._prepare(data, validation_data, recipe, file)
         except BaseException:
             self._restore(before)
             raise
@@ -233,13 +234,13 @@ class Model:
         data: Trajectories,
         validation_data: Trajectories | None,
         recipe: Recipe,
-        checkpoint: str | os.PathLike[str] | None,
+        file: Path | None,
     ) -> tuple[Trajectories, Trajectories | None, torch.Generator]:
         """Choose units and a start; return training windows, held-out ones and the run's draws."""
-        seed = self._seed(checkpoint)
+        seed = self._seed(file)
         generator = torch.Generator().manual_seed(seed)
-        if checkpoint is not None:
-            self._last_run = (check_checkpoint(checkpoint).resolve(), seed, self._snapshot())
+        if file is not None:
+            self._last_run = (file, seed, self._snapshot())
         training, held_out = data, validation_data
         if held_out is None and recipe.validation:
             training, held_out = data.split(recipe.validation, generator)
@@ -259,7 +260,6 @@ class Model:
         data: Trajectories,
         validation_data: Trajectories | None,
         recipe: Recipe,
-        checkpoint: str | os.PathLike[str] | None,
     ) -> None:
         """Refuse what cannot be trained on before anything is changed."""
         weight = self._weight()
@@ -275,21 +275,19 @@ class Model:
             )
         if self.recurrent and self.dt is not None and not _checks.same_spacing(data.dt, self.dt):
             raise ValueError(self._wrong_spacing(data.dt))
-        if checkpoint is not None:
-            check_checkpoint(checkpoint)
         if self.integrator is not None:  # it may refuse the field
             self.integrator.init(as_field(self.net), data.values[0])
 
-    def _seed(self, checkpoint: str | os.PathLike[str] | None) -> int:
+    def _seed(self, file: Path | None) -> int:
         """Draw the seed of a run, or take that of the run being gone on with.
 
         One draw from the caller's generator seeds a run, so that a resumed run leaves that
         generator where the uninterrupted one would have.  The same call made again in the same
         program, after an interrupt or when the run is done, goes back to where the run began.
         """
-        if checkpoint is not None and self._last_run is not None:
+        if file is not None and self._last_run is not None:
             path, seed, started = self._last_run
-            if path.exists() and path == check_checkpoint(checkpoint).resolve():
+            if path == file and file.exists():
                 self._restore(started, generator=False)
                 return seed
         return int(torch.randint(2**62, (), generator=self.generator))

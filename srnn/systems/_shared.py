@@ -30,19 +30,14 @@ def parameters(values: Any, name: str, *, length: int | None = None) -> Tensor:
 
 
 def uniform(low: float, high: float, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Draw uniform numbers, float64, on the CPU whatever the generator's device."""
-    draws = torch.rand(
-        tuple(shape), dtype=torch.float64, generator=generator, device=generator.device
-    )
-    return low + (high - low) * draws.cpu()
+    """Draw uniform numbers, float64."""
+    draws = torch.rand(tuple(shape), dtype=torch.float64, generator=generator)
+    return low + (high - low) * draws
 
 
 def normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Draw standard normal numbers, float64, on the CPU whatever the generator's device."""
-    draws = torch.randn(
-        tuple(shape), dtype=torch.float64, generator=generator, device=generator.device
-    )
-    return draws.cpu()
+    """Draw standard normal numbers, float64."""
+    return torch.randn(tuple(shape), dtype=torch.float64, generator=generator)
 
 
 def interval(value: Any, name: str) -> tuple[float, float]:
