@@ -26,6 +26,18 @@ TrajectoryValues = Float[Tensor, "time batch two_d"]
 TrajectoryHalf = Float[Tensor, "time batch d"]
 """Positions or momenta of a set of trajectories."""
 
+Jacobians = Float[Tensor, "*batch two_d two_d"]
+"""Jacobians of a map from states to states."""
+
+SingularPairs = Float[Tensor, "*batch d 2"]
+"""Singular values in pairs."""
+
+Defect = Float[Tensor, "*batch"]
+"""One number a matrix."""
+
+Hessians = Float[Tensor, "*batch d d"]
+"""Second derivatives in positions or in momenta."""
+
 PerState = Float[Tensor, "time batch"]
 """One number a state of a set of trajectories."""
 

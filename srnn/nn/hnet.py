@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from srnn import _checks
-from srnn._types import Energy, Half, State
+from srnn._types import Energy, Half, Hessians, State
 from srnn.nn.mlp import MLP
 from srnn.nn.quadratic import QuadraticForm
 
@@ -44,6 +44,10 @@ class _ScalarNet(nn.Module):
     def gradient(self, x: Half) -> Half:
         value = self.mlp.input_gradient(x)
         return value if self.form is None else value + self.form.gradient(x)
+
+    def hessian(self, x: Half) -> Hessians:
+        value = self.mlp.input_hessian(x)
+        return value if self.form is None else value + self.form.hessian(x)
 
 
 class HNet(nn.Module):
@@ -135,3 +139,29 @@ class HNet(nn.Module):
         q = _checks.half(q, "q", self.dim)
         gradient: Tensor = self.potential.gradient(q)
         return gradient
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K''(p), shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> HNet(3, 8).kinetic_hessian(torch.zeros(5, 3)).shape
+        torch.Size([5, 3, 3])
+        """
+        p = _checks.half(p, "p", self.dim)
+        hessian: Tensor = self.kinetic.hessian(p)
+        return hessian
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        """V''(q), shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> HNet(3, 8).potential_hessian(torch.zeros(5, 3)).shape
+        torch.Size([5, 3, 3])
+        """
+        q = _checks.half(q, "q", self.dim)
+        hessian: Tensor = self.potential.hessian(q)
+        return hessian

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from srnn import _checks
+from srnn._types import Hessians
 
 __all__ = ["MLP", "linear"]
 
@@ -130,11 +131,7 @@ class MLP(nn.Module):
         layers = self._linears()
         x = _checks.input_of(layers[0].weight, x, "x")
         *inner, last = layers
-        if last.out_features != 1:
-            raise ValueError(
-                "Expected a network with one output to take the gradient of; "
-                f"got {last.out_features} outputs."
-            )
+        self._one_output(last)
         slopes = []
         for layer in inner:
             x = torch.tanh(layer(x))
@@ -143,3 +140,64 @@ class MLP(nn.Module):
         for layer, slope in zip(reversed(inner), reversed(slopes), strict=True):
             gradient = (gradient * slope) @ layer.weight
         return gradient
+
+    def input_hessian(self, x: Float[Tensor, "*batch inputs"]) -> Hessians:
+        r"""Second derivatives of a one-output network in its input, in closed form.
+
+        With the pre-activations :math:`a_l`, it is
+        :math:`\sum_l (\partial a_l/\partial x)^\top\,[\partial y/\partial h_l \odot
+        \tanh''(a_l)]\,(\partial a_l/\partial x)`.  For the first layer
+        :math:`\partial a_1/\partial x` is the same for all x, and its term is one product of
+        matrices.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the network has more than one output, or `x` has not the weights' dtype and device.
+
+        Examples
+        --------
+        >>> import torch
+        >>> H = MLP(3, 1, hidden=8).input_hessian(torch.ones(5, 3))
+        >>> H.shape, bool((H == H.mT).all())
+        (torch.Size([5, 3, 3]), True)
+        """
+        layers = self._linears()
+        x = _checks.input_of(layers[0].weight, x, "x")
+        *inner, last = layers
+        self._one_output(last)
+        outputs, slopes = [], []
+        for layer in inner:
+            x = torch.tanh(layer(x))
+            outputs.append(x)
+            slopes.append(1 - x * x)
+        gradient: Tensor = last.weight[0]
+        curvatures = []  # dy/dh_l tanh''(a_l), from the last layer to the first
+        for layer, output, slope in zip(
+            reversed(inner), reversed(outputs), reversed(slopes), strict=True
+        ):
+            gradient = gradient * slope
+            curvatures.append(-2 * gradient * output)
+            gradient = gradient @ layer.weight
+        first = inner[0].weight
+        rows, columns = torch.triu_indices(*(2 * [first.shape[-1]]), device=first.device)
+        upper = curvatures[-1] @ (first[:, rows] * first[:, columns])
+        hessian = upper.new_empty(*upper.shape[:-1], *(2 * [first.shape[-1]]))
+        hessian[..., rows, columns] = upper
+        hessian[..., columns, rows] = upper
+        jacobian = first
+        for layer, slope, curvature in zip(
+            inner[1:], slopes[:-1], reversed(curvatures[:-1]), strict=True
+        ):
+            jacobian = layer.weight @ (slope[..., None] * jacobian)
+            term = jacobian.mT @ (curvature[..., None] * jacobian)
+            hessian = hessian + (term + term.mT) / 2
+        return hessian
+
+    @staticmethod
+    def _one_output(last: nn.Linear) -> None:
+        if last.out_features != 1:
+            raise ValueError(
+                "Expected a network with one output to take the gradient of; "
+                f"got {last.out_features} outputs."
+            )

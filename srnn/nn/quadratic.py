@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from srnn import _checks
-from srnn._types import Energy, Half, State
+from srnn._types import Energy, Half, Hessians, State
 
 __all__ = ["QuadraticForm", "QuadraticH"]
 
@@ -65,6 +65,18 @@ class QuadraticForm(nn.Module):
         """
         x = _checks.input_of(self.vector, x, "x")
         return x @ self.symmetric + self.vector
+
+    def hessian(self, x: Half) -> Hessians:
+        """Return A for every x, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticForm(2, curvature=3.0).hessian(torch.ones(5, 2)).shape
+        torch.Size([5, 2, 2])
+        """
+        x = _checks.input_of(self.vector, x, "x")
+        return self.symmetric.expand(*x.shape, x.shape[-1])
 
 
 class QuadraticH(nn.Module):
@@ -134,3 +146,25 @@ class QuadraticH(nn.Module):
         """
         q = _checks.half(q, "q", self.dim)
         return self.potential.gradient(q)
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K'' for every p, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticH(2).kinetic_hessian(torch.ones(2)).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+        """
+        return self.kinetic.hessian(_checks.half(p, "p", self.dim))
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        """V'' for every q, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticH(2).potential_hessian(torch.ones(2)).tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
+        """
+        return self.potential.hessian(_checks.half(q, "q", self.dim))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn._types import Energy, Half, State
+from srnn._types import Energy, Half, Hessians, State
 from srnn.systems._shared import like
 
 __all__ = ["QuadraticHamiltonian"]
@@ -71,6 +71,31 @@ class QuadraticHamiltonian:
         tensor([4., 8.])
         """
         return q @ like(self.potential_matrix, q)
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """Return A for every p, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
+        >>> H.kinetic_hessian(torch.ones(5, 2)).shape
+        torch.Size([5, 2, 2])
+        """
+        return like(self.kinetic_matrix, p).expand(*p.shape, self.dim)
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        """Return B for every q, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
+        >>> H.potential_hessian(torch.ones(2))
+        tensor([[4., 0.],
+                [0., 4.]])
+        """
+        return like(self.potential_matrix, q).expand(*q.shape, self.dim)
 
 
 def _symmetric(value: Any, name: str) -> Tensor:
