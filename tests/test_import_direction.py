@@ -14,7 +14,7 @@ ROWS = [
     {"_checks", "_types", "errors", "_arrays"},
     {"data", "fields", "nn"},
     {"metrics", "integrators"},
-    {"rollout"},
+    {"rollout", "gradients"},
     {"systems", "flow_map"},
     {"iso", "convexity"},
     {"recipes", "losses", "checkpoint", "warm_start", "scaling"},
