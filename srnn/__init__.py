@@ -16,7 +16,7 @@ Conventions, said once:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from srnn import errors, fields, flow_map, gradients, integrators, metrics, nn, systems
+from srnn import errors, fields, flow_map, gradients, integrators, iso, metrics, nn, systems
 from srnn.data import Trajectories
 from srnn.model import Model
 from srnn.models import HNN, SRNN, load
@@ -46,6 +46,7 @@ __all__ = [
     "flow_map",
     "gradients",
     "integrators",
+    "iso",
     "load",
     "metrics",
     "nn",

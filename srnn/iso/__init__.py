@@ -1,0 +1,11 @@
+r"""Initial-state optimisation (ISO): the start from which a model best explains what was observed.
+
+Section 4.3 of the paper: with noise on every observed state, a rollout should not start at the
+first one but at the minimiser of :math:`L(z_0) = \sum_t \|z_t(z_0) - \text{observed}_t\|^2`.  A
+trajectory's start is a small problem of its own, and all of them are solved at once.
+"""
+
+from srnn.iso._optimise import METHODS, optimise_initial_state
+from srnn.iso._result import InitialStates, IsoStatus
+
+__all__ = ["METHODS", "InitialStates", "IsoStatus", "optimise_initial_state"]
