@@ -16,7 +16,18 @@ Conventions, said once:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from srnn import errors, fields, flow_map, gradients, integrators, iso, metrics, nn, systems
+from srnn import (
+    convexity,
+    errors,
+    fields,
+    flow_map,
+    gradients,
+    integrators,
+    iso,
+    metrics,
+    nn,
+    systems,
+)
 from srnn.data import Trajectories
 from srnn.model import Model
 from srnn.models import HNN, SRNN, load
@@ -41,6 +52,7 @@ __all__ = [
     "ONet",
     "QuadraticH",
     "Trajectories",
+    "convexity",
     "errors",
     "fields",
     "flow_map",

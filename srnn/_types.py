@@ -29,6 +29,9 @@ TrajectoryHalf = Float[Tensor, "time batch d"]
 Jacobians = Float[Tensor, "*batch two_d two_d"]
 """Jacobians of a map from states to states."""
 
+JacobianSeries = Float[Tensor, "time *batch two_d two_d"]
+"""Jacobians of a flow map over time, time first."""
+
 SingularPairs = Float[Tensor, "*batch d 2"]
 """Singular values in pairs."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from srnn import _checks, integrators
-from srnn._types import Defect, Half, Jacobians, SingularPairs, State, StateSeries
+from srnn._types import Defect, Half, Jacobians, JacobianSeries, SingularPairs, State, StateSeries
 from srnn.fields import Field, as_field
 from srnn.integrators import RungeKutta, Splitting, Tao
 from srnn.rollout import rollout
@@ -107,10 +107,11 @@ class TangentField:
         dx = torch.cat([part[1] for part in parts], dim=-1)
 
         def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-            pushed: tuple[Tensor, Tensor] = torch.func.jvp(function, (x,), (direction,))
-            return pushed
+            value, tangent, *_ = torch.func.jvp(function, (x,), (direction,))
+            return value, tangent
 
-        y, dy = torch.func.vmap(along, in_dims=-2, out_dims=(None, -2))(dx)
+        out: Any = (None, -2)  # the value is the same for every tangent
+        y, dy = torch.func.vmap(along, in_dims=-2, out_dims=out)(dx)
         if y.shape[-1] == self.field.dim:
             return self._join(y, dy)
         (y_q, y_p), (dy_q, dy_p) = _checks.halves(y), _checks.halves(dy)
@@ -125,7 +126,7 @@ def flow_map(
     dt: float,
     steps: int,
     substeps: int = 1,
-) -> tuple[StateSeries, Jacobians]:
+) -> tuple[StateSeries, JacobianSeries]:
     r"""Integrate from `z0` and differentiate every state in it.
 
     Parameters
@@ -204,13 +205,14 @@ def _pushed_through(
     """By forward-mode differentiation of the whole rollout."""
 
     def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-        pushed: tuple[Tensor, Tensor] = torch.func.jvp(
+        value, tangent, *_ = torch.func.jvp(
             lambda z: rollout(field, integrator, z, **how), (z0,), (direction.expand_as(z0),)
         )
-        return pushed
+        return value, tangent
 
     basis = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
-    states, columns = torch.func.vmap(along, out_dims=(None, -1))(basis)
+    out: Any = (None, -1)  # the states are the same for every tangent
+    states, columns = torch.func.vmap(along, out_dims=out)(basis)
     return states, columns
 
 
