@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from srnn.iso._problem import Normal, Problem
-from srnn.iso._result import IsoStatus, rank_tolerance
+from srnn.iso._result import IsoStatus, cholesky, directions, equilibrated
 
 __all__ = ["Solution", "gauss_newton"]
 
@@ -38,40 +38,38 @@ def gauss_newton(
     damping = torch.zeros_like(at.loss, dtype=torch.float64)
     wild = torch.zeros_like(good)  # whether the last trial left the finite numbers
     rounding = problem.rounding
-    for _ in range(max_iterations):
+    for tried in range(max_iterations + 1):
         now = at.take(active)
-        step, decrease = _step(now, damping[active], start.dtype)
-        going = decrease > tolerance * now.loss.double() + rounding[active]
-        solution.status[active[~going]] = int(IsoStatus.CONVERGED)
-        active, step = active[going], step[going]
-        if not len(active):
+        step, promise = _step(now, torch.zeros_like(damping[active]), start.dtype)
+        # The full step's promise, also where a shorter one is tried: that promises less and less.
+        arrived = promise <= tolerance * now.loss.double() + rounding[active]
+        solution.status[active[arrived]] = int(IsoStatus.CONVERGED)
+        active, step, promise = active[~arrived], step[~arrived], promise[~arrived]
+        if not len(active) or tried == max_iterations:
             break
+        short = damping[active] > 0
+        step[short] = _step(at.take(active[short]), damping[active[short]], start.dtype)[0]
         trial = solution.states[active] + step
-        new = problem.take(active).normal(trial)
+        part = problem.take(active)
+        new = part.normal(trial)
         finite = new.finite
-        better = finite & (new.loss <= at.loss[active])
+        better = finite & (new.loss < at.loss[active])
         taken = active[better]
         solution.iterations[active] += 1
         solution.states[taken] = trial[better]
+        hidden = finite & ~better & (promise <= part.blur(at.loss[active]))
         at.put(taken, new.take(better.nonzero()[:, 0]))
         wild[active] = ~finite
         eased = torch.where(damping[active] > 10 * _FIRST_DAMPING, damping[active] / 10, 0.0)
         raised = (10 * damping[active]).clamp_min(_FIRST_DAMPING)
         damping[active] = torch.where(better, eased, raised)
         stuck = damping[active] > _LARGEST_DAMPING
+        solution.status[active[stuck]] = int(IsoStatus.STALLED)
         solution.status[active[stuck & wild[active]]] = int(IsoStatus.NON_FINITE)
-        solution.status[active[stuck & ~wild[active]]] = int(IsoStatus.STALLED)
-        active = active[~stuck]
-        if not len(active):
-            break
-    else:
-        # The iterations ran out; who has arrived all the same is said to have.
-        now = at.take(active)
-        decrease = _step(now, damping[active] * 0, start.dtype)[1]
-        arrived = decrease <= tolerance * now.loss.double() + rounding[active]
-        solution.status[active[arrived]] = int(IsoStatus.CONVERGED)
-        ran_wild = active[~arrived & wild[active]]
-        solution.status[ran_wild] = int(IsoStatus.NON_FINITE)
+        # What is left to gain is less than rounding of the states does to the loss.
+        solution.status[active[hidden]] = int(IsoStatus.CONVERGED)
+        active = active[~(stuck | hidden)]
+    solution.status[active[wild[active]]] = int(IsoStatus.NON_FINITE)
     solution.loss = at.loss
     return solution, at
 
@@ -82,23 +80,27 @@ def _step(at: Normal, damping: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tens
     The damping is in units of the diagonal, so that a coordinate's own unit plays no part.
     """
     matrix, gradient = at.matrix.double(), at.gradient.double()
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    size = diagonal.clamp_min(0).sqrt()
-    size = torch.where(size > 0, size, 1.0)
-    unit = matrix / (size[:, :, None] * size[:, None, :])
+    unit, size = equilibrated(matrix)
     unit.diagonal(dim1=-2, dim2=-1).add_(damping[:, None])
-    factor, info = torch.linalg.cholesky_ex(unit)
-    pivots = factor.diagonal(dim1=-2, dim2=-1).square().amin(dim=-1)
-    tolerance = rank_tolerance(dtype, matrix.shape[-1])
-    free = (info != 0) | ~(pivots > tolerance)
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    factor = torch.where(free[:, None, None], eye, factor)
-    step = -torch.cholesky_solve((gradient / size)[..., None], factor)[..., 0] / size
+    slope = gradient / size
+    factor, free = cholesky(unit, dtype)
+    step = -torch.cholesky_solve(slope[..., None], factor)[..., 0] / size
     some = free.nonzero()[:, 0]
-    if len(some):  # the step of least norm, in the state's own units
-        damped = matrix[some] + torch.diag_embed(damping[some, None] * diagonal[some])
-        inverse = torch.linalg.pinv(damped, hermitian=True, rtol=tolerance)
-        step[some] = -(inverse @ gradient[some, :, None])[..., 0]
+    if len(some):
+        step[some] = -_least_norm(unit[some], slope[some], size[some], dtype)
     quadratic = (step[:, None, :] @ matrix @ step[..., None])[:, 0, 0]
-    decrease = -(2 * (gradient * step).sum(dim=-1) + quadratic)
-    return step.to(dtype), decrease
+    promise = -(2 * (gradient * step).sum(dim=-1) + quadratic)
+    return step.to(dtype), promise
+
+
+def _least_norm(unit: Tensor, slope: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
+    """Solve singular equations; of all solutions, the one that is shortest in the state's units."""
+    values, vectors, seen = directions(unit, dtype)
+    inverse = torch.where(seen, 1 / torch.where(seen, values, 1.0), 0.0)
+    found = vectors @ (inverse[..., None] * (vectors.mT @ slope[..., None])) / size[..., None]
+    # Take out what lies along the free directions, which in the state's units are oblique.
+    free = torch.where(seen[:, None, :], 0.0, vectors / size[..., None])
+    length = free.norm(dim=1, keepdim=True)
+    free = free / torch.where(length > 0, length, 1.0)
+    least: Tensor = found - free @ (torch.linalg.pinv(free) @ found)
+    return least[..., 0]

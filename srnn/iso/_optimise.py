@@ -1,6 +1,5 @@
 """The function a user calls: inputs checked, a method chosen, its results put together."""
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -9,9 +8,10 @@ from torch import Tensor
 from srnn import _checks, integrators
 from srnn.data import Trajectories
 from srnn.fields import as_field, weight_of
+from srnn.iso._differentiable import check_differentiable
 from srnn.iso._gauss_newton import Solution, gauss_newton
 from srnn.iso._problem import Problem
-from srnn.iso._quasi_newton import lbfgs, scipy_lbfgsb
+from srnn.iso._quasi_newton import SCIPY_GTOL, lbfgs, scipy_lbfgsb
 from srnn.iso._result import InitialStates, IsoStatus, covariance
 
 __all__ = ["METHODS", "optimise_initial_state", "solve"]
@@ -20,7 +20,6 @@ METHODS = ("gauss-newton", "lbfgs", "scipy")
 """The methods by name."""
 
 _ITERATIONS = {"gauss-newton": 50, "lbfgs": 200, "scipy": 10}
-_SCIPY_GRADIENT_TOLERANCE = 1e-6  # that of the paper's code
 
 
 def solve(
@@ -38,7 +37,7 @@ def solve(
         single = start.dtype == torch.float32
         tolerance = 1e-6 if single else 1e-10
         if method == "scipy":
-            tolerance = _SCIPY_GRADIENT_TOLERANCE
+            tolerance = SCIPY_GTOL
     if method == "gauss-newton":
         return gauss_newton(problem, start, max_iterations=max_iterations, tolerance=tolerance)[0]
     run = lbfgs if method == "lbfgs" else scipy_lbfgsb
@@ -109,7 +108,8 @@ def optimise_initial_state(
         By default 50 Gauss-Newton steps, 200 of L-BFGS, and the paper's 10 of L-BFGS-B.
     tolerance : float, optional
         Relative decrease of the loss below which a trajectory has arrived: by default 1e-10 in
-        float64 and 1e-6 in float32.  For ``"scipy"``, its ``gtol``: by default 1e-6.
+        float64 and 1e-6 in float32.  For ``"scipy"``, its ``gtol``: by default 1e-6; its ``ftol``
+        falls in proportion below that.
 
     Returns
     -------
@@ -138,18 +138,23 @@ def optimise_initial_state(
     _checks.choice(loss_from, "loss_from", (0, 1))
     given = _given(model_or_system, integrator)
     values, spacing, substeps = _observed(observed, dt, given)
-    counts = _weights(values, weights, mask, loss_from)
-    missing = ~((counts > 0) & torch.isfinite(values))
-    if bool((missing & (counts > 0)).any()):
+    counts = _weights(values, weights, mask)
+    seen = (counts > 0) & torch.isfinite(values)
+    if loss_from:  # state 0 is not in the sum, and is a good place to begin all the same
+        counts = torch.cat((torch.zeros_like(counts[:1]), counts[1:]))
+    if bool(((counts > 0) & ~seen).any()):
         raise ValueError(
             "Expected `observed` to be finite where it counts; it holds NaN or infinite numbers. "
             "Where points are missing pass mask=, a tensor of bool that is False there."
         )
-    values = torch.where(missing, torch.zeros_like(values), values)
-    empty = missing.all(dim=0).all(dim=-1)
+    values = torch.where(seen, values, 0.0)
+    empty = (counts == 0).all(dim=0).all(dim=-1)
     if bool(empty.all()):
-        raise ValueError("No point is observed in any trajectory: there is nothing to fit.")
-    start = _start(values, missing, initial)
+        raise ValueError(
+            f"No point is observed in any trajectory from state {loss_from} on: there is nothing "
+            "to fit."
+        )
+    start = _start(values, seen, initial)
     sigma = None if sigma is None else _checks.positive(sigma, "sigma")
     if max_iterations is not None:
         max_iterations = _checks.positive_int(max_iterations, "max_iterations")
@@ -164,7 +169,7 @@ def optimise_initial_state(
         substeps=substeps,
         scale=given.scale,
     )
-    _differentiable(problem, start)
+    check_differentiable(problem, start, method)
     solution = solve(problem, start, method, max_iterations=max_iterations, tolerance=tolerance)
     matrix = problem.normal(solution.states).matrix
     spread, noise, free = covariance(
@@ -190,17 +195,23 @@ def optimise_initial_state(
 def _given(thing: Any, integrator: Any) -> _Given:
     if hasattr(thing, "net") and hasattr(thing, "test_integrator"):  # a Model
         method = thing.test_integrator if integrator is None else integrator
+        if thing.recurrent and integrator is not None:
+            raise ValueError(_own_step(thing.net, integrator))
         time = thing.scale.time
         return _Given(thing.net, integrators.rescaled(method, time), time, thing.scale)
     if hasattr(thing, "init") and hasattr(thing, "step") and hasattr(thing, "read"):
         if integrator is not None:
-            raise ValueError(
-                f"{type(thing).__name__} is its own step from one time to the next; leave "
-                f"`integrator` out, instead of {integrator!r}."
-            )
+            raise ValueError(_own_step(thing, integrator))
         return _Given(thing, None, 1.0, None)
     method = integrators.get("leapfrog" if integrator is None else integrator)
     return _Given(as_field(thing), method, 1.0, None)
+
+
+def _own_step(net: Any, integrator: Any) -> str:
+    return (
+        f"{type(net).__name__} is its own step from one time to the next; leave `integrator` out, "
+        f"instead of {integrator!r}."
+    )
 
 
 def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, float, int]:
@@ -216,6 +227,11 @@ def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, f
         if dt is not None:
             ratio = spacing / _checks.positive(dt, "dt")
             substeps = max(1, round(ratio))
+            if substeps > 1 and given.integrator is None:
+                raise ValueError(
+                    f"{type(given.field).__name__} has learnt one step from an observed state to "
+                    "the next; leave `dt` out."
+                )
             if not _checks.same_spacing(ratio, substeps):
                 raise ValueError(
                     "Expected `dt` to be a whole fraction of the observed spacing, "
@@ -238,8 +254,8 @@ def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, f
     return values.detach(), spacing, substeps
 
 
-def _weights(values: Tensor, weights: Tensor | None, mask: Tensor | None, loss_from: int) -> Tensor:
-    """Weight of every observed number, zero where it does not count."""
+def _weights(values: Tensor, weights: Tensor | None, mask: Tensor | None) -> Tensor:
+    """Weight of every observed number, zero where there is none."""
     counts = torch.ones_like(values)
     if weights is not None:
         given = _spread(_checks.float_tensor(weights, "weights"), "weights", values)
@@ -253,8 +269,6 @@ def _weights(values: Tensor, weights: Tensor | None, mask: Tensor | None, loss_f
                 f"{mask.dtype if isinstance(mask, Tensor) else type(mask).__name__}."
             )
         counts = torch.where(_spread(mask, "mask", values), counts, 0.0)
-    if loss_from and len(values) > 1:
-        counts = torch.cat((torch.zeros_like(counts[:1]), counts[1:]))
     return counts
 
 
@@ -270,10 +284,10 @@ def _spread(tensor: Tensor, name: str, values: Tensor) -> Tensor:
         ) from None
 
 
-def _start(values: Tensor, missing: Tensor, initial: Tensor | None) -> Tensor:
+def _start(values: Tensor, seen: Tensor, initial: Tensor | None) -> Tensor:
     """Each coordinate's first observed value, or what the user says."""
     if initial is None:
-        first = (~missing).to(torch.int8).argmax(dim=0, keepdim=True)
+        first = seen.to(torch.int8).argmax(dim=0, keepdim=True)
         return values.gather(0, first)[0]
     initial = _checks.float_tensor(initial, "initial")
     if initial.shape != values.shape[1:]:
@@ -283,45 +297,3 @@ def _start(values: Tensor, missing: Tensor, initial: Tensor | None) -> Tensor:
         )
     _checks.same_as(initial, "initial", values, "observed")
     return _checks.all_finite(initial.detach(), "initial").clone()
-
-
-def _differentiable(problem: Problem, start: Tensor) -> None:
-    """Refuse a model whose derivative in its start is not there, or is not that of its values.
-
-    One trajectory is enough: the slope of its loss in one direction, by autograd and by a
-    difference quotient.  A model that detaches what it is given gives a slope without its own part.
-    """
-    if len(problem.observed) == 1:
-        return
-    one, z0 = problem.take(slice(0, 1)), start[:1]
-    text = (
-        f"{type(_inner(problem.field)).__name__} cannot be differentiated in its initial state, "
-        "which the optimisation needs"
-    )
-    try:
-        _, gradient = one.losses_and_gradients(z0)
-    except RuntimeError as error:
-        raise TypeError(f"{text}: {error}") from error
-    length = float(gradient.norm())
-    if not (math.isfinite(length) and length > 0):
-        return  # nothing to compare; the methods deal with what is not finite
-    direction = gradient / length
-    eps = torch.finfo(z0.dtype).eps
-    reach = eps ** (1 / 3) * (1 + float(z0.abs().max()))
-    up, down = (one.losses(z0 + sign * reach * direction) for sign in (1, -1))
-    slope = float((up - down) / (2 * reach))
-    # What rounding alone may put into the difference quotient, and a share for its curvature.
-    allowed = 0.1 * length + 100 * eps * float(up.abs() + down.abs()) / reach
-    if math.isfinite(slope) and abs(slope - length) > allowed:
-        raise TypeError(
-            f"{text}: along its own gradient the loss has the slope {slope:.3g}, and autograd says "
-            f"{length:.3g}. Does the model detach its input, or round it?"
-        )
-
-
-def _inner(field: Any) -> Any:
-    """Return the user's own object inside a field."""
-    hamiltonian = getattr(field, "hamiltonian", None)
-    if hamiltonian is not None:
-        return hamiltonian
-    return getattr(field, "function", field)

@@ -1,14 +1,20 @@
 """The loss that initial states are chosen by, and its derivatives, for a batch of trajectories."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from srnn.errors import ConvergenceError
 from srnn.fields import as_field
 from srnn.flow_map import flow_map
 from srnn.rollout import rollout
 
+__all__ = ["NO_SOLUTION", "Normal", "Problem"]
+
+# What an implicit integrator raises when a step has no solution that it can find.
+NO_SOLUTION = (ConvergenceError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
 # Numbers in the Jacobians, or states in a differentiated rollout, that are held at a time.
 _JACOBIAN_NUMBERS = 1 << 24
 _STATES = 1 << 12
@@ -95,17 +101,53 @@ class Problem:
         return (self.weights > 0).sum(dim=(0, 2))
 
     @property
+    def _size(self) -> Tensor:
+        """Sum of the squares of the observed numbers, weighted, shape (batch,)."""
+        return (self.weights * self.observed.square()).sum(dim=(0, 2))
+
+    @property
     def rounding(self) -> Tensor:
         """A loss that is nothing but rounding of the observed numbers, shape (batch,)."""
         eps = torch.finfo(self.observed.dtype).eps
-        return (4 * eps) ** 2 * (self.weights * self.observed.square()).sum(dim=(0, 2))
+        return (4 * eps) ** 2 * self._size
+
+    def blur(self, loss: Tensor) -> Tensor:
+        r"""How far rounding of the states may move a loss, shape (batch,).
+
+        Residuals r that are off by :math:`\epsilon z` move :math:`r^\top W r` by
+        :math:`2 \epsilon\, r^\top W z`.
+        """
+        eps = torch.finfo(self.observed.dtype).eps
+        return 8 * eps * (loss + (loss * self._size).sqrt())
 
     def _how(self) -> dict[str, Any]:
         return {"dt": self.dt, "steps": len(self.observed) - 1, "substeps": self.substeps}
 
-    def _pieces(self, size: int) -> list[slice]:
-        count = self.observed.shape[1]
-        return [slice(k, min(k + size, count)) for k in range(0, count, size)]
+    def _piecewise(
+        self,
+        work: Callable[["Problem", Tensor], tuple[Tensor, ...]],
+        z0: Tensor,
+        size: int,
+        shapes: tuple[tuple[int, ...], ...],
+    ) -> tuple[Tensor, ...]:
+        """Do a work on at most `size` trajectories at a time and join what it gives.
+
+        An implicit method gives up on a whole batch when one trajectory has no solution.  Then the
+        halves of the batch are tried, down to the single trajectory, whose numbers are NaN.
+        """
+        count = len(z0)
+        if count <= size:
+            try:
+                return work(self, z0)
+            except NO_SOLUTION:
+                if count == 1:
+                    return tuple(z0.new_full((1, *shape), torch.nan) for shape in shapes)
+            size = (count + 1) // 2
+        parts = [
+            self.take(piece)._piecewise(work, z0[piece], size, shapes)
+            for piece in (slice(k, k + size) for k in range(0, count, size))
+        ]
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def states(self, z0: Tensor) -> Tensor:
         """Rollouts from the starts, shape (time, batch, 2*dim)."""
@@ -115,6 +157,10 @@ class Problem:
         start = z0 if scale is None else scale.encode(z0)
         states = rollout(self.field, self.integrator, start, **self._how())
         return states if scale is None else scale.decode(states)
+
+    def jacobians(self, z0: Tensor) -> Tensor:
+        """Jacobians of the states in the starts, shape (time, batch, 2*dim, 2*dim)."""
+        return self._states_and_jacobians(z0)[1]
 
     def _states_and_jacobians(self, z0: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.observed) == 1:
@@ -130,7 +176,7 @@ class Problem:
     def losses(self, z0: Tensor) -> Tensor:
         """Loss of each trajectory, shape (batch,)."""
         with torch.no_grad():
-            return self._losses(z0)
+            return self._piecewise(lambda part, z: (part._losses(z),), z0, len(z0), ((),))[0]
 
     def _losses(self, z0: Tensor) -> Tensor:
         return (self.weights * (self.states(z0) - self.observed).square()).sum(dim=(0, 2))
@@ -140,37 +186,35 @@ class Problem:
 
         Raises
         ------
-        TypeError
-            If the states do not depend on their start in a way that autograd can follow.
+        RuntimeError
+            If autograd finds no way from the states back to their start.
         """
-        size = max(1, _STATES // len(self.observed))
-        losses, gradients = [], []
-        for piece in self._pieces(size):
+
+        def work(part: Problem, z: Tensor) -> tuple[Tensor, ...]:
             with torch.enable_grad():
-                start = z0[piece].detach().requires_grad_()
-                loss = self.take(piece)._losses(start)
+                start = z.detach().requires_grad_()
+                loss = part._losses(start)
                 # The weights of the network get no gradient: only the start is asked about.
-                gradients.append(torch.autograd.grad(loss.sum(), start)[0])
-            losses.append(loss.detach())
-        return torch.cat(losses), torch.cat(gradients)
+                gradient = torch.autograd.grad(loss.sum(), start)[0]
+            return loss.detach(), gradient
+
+        size = max(1, _STATES // len(self.observed))
+        loss, gradient = self._piecewise(work, z0, size, ((), (z0.shape[-1],)))
+        return loss, gradient
 
     def normal(self, z0: Tensor) -> Normal:
         """Loss, gradient and Gauss-Newton matrix at the starts, without a graph."""
-        time, _, two_d = self.observed.shape
-        parts = []
-        for piece in self._pieces(max(1, _JACOBIAN_NUMBERS // (time * two_d * two_d))):
-            observed, weights = self.observed[:, piece], self.weights[:, piece]
-            states, jacobians = self._states_and_jacobians(z0[piece])
-            residual = states - observed
+
+        def work(part: Problem, z: Tensor) -> tuple[Tensor, ...]:
+            states, jacobians = part._states_and_jacobians(z)
+            residual = states - part.observed
             stacked = jacobians.transpose(0, 1).flatten(1, 2)  # (batch, time * 2d, 2d)
-            weighted = weights.transpose(0, 1).flatten(1)[..., None] * stacked
+            weighted = part.weights.transpose(0, 1).flatten(1)[..., None] * stacked
             along = residual.transpose(0, 1).flatten(1)[:, None, :]
-            parts.append(
-                (
-                    (weights * residual.square()).sum(dim=(0, 2)),
-                    (along @ weighted)[:, 0],
-                    stacked.mT @ weighted,
-                )
-            )
-        loss, gradient, matrix = (torch.cat(part) for part in zip(*parts, strict=True))
-        return Normal(loss, gradient, matrix)
+            loss = (part.weights * residual.square()).sum(dim=(0, 2))
+            return loss, (along @ weighted)[:, 0], stacked.mT @ weighted
+
+        time, _, two_d = self.observed.shape
+        size = max(1, _JACOBIAN_NUMBERS // (time * two_d * two_d))
+        with torch.no_grad():
+            return Normal(*self._piecewise(work, z0, size, ((), (two_d,), (two_d, two_d))))

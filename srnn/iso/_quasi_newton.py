@@ -9,9 +9,11 @@ from srnn.iso._gauss_newton import Solution
 from srnn.iso._problem import Problem
 from srnn.iso._result import IsoStatus
 
-__all__ = ["lbfgs", "scipy_lbfgsb"]
+__all__ = ["SCIPY_GTOL", "lbfgs", "scipy_lbfgsb"]
 
 _MEMORY, _BACKTRACKS, _SUFFICIENT = 10, 25, 1e-4
+SCIPY_GTOL = 1e-6  # that of the paper's code
+_SCIPY_FTOL = 2.220446049250313e-09  # SciPy's default
 
 
 def lbfgs(problem: Problem, start: Tensor, *, max_iterations: int, tolerance: float) -> Solution:
@@ -23,32 +25,51 @@ def lbfgs(problem: Problem, start: Tensor, *, max_iterations: int, tolerance: fl
     active = finite.nonzero()[:, 0]
     rounding = problem.rounding
     memory: list[tuple[Tensor, Tensor, Tensor]] = []  # steps, changes of gradient, 1 / (s . y)
-    # Half the Hessian is about the sum of the weights of the points: F_t is near the identity.
-    scale = 0.5 / problem.weights.sum(dim=0).mean(dim=-1).clamp_min(1e-300)
-    for _ in range(max_iterations):
+    first = _first_scale(problem)
+    scale = first.clone()
+    tiny = torch.finfo(loss.dtype).tiny
+    for tried in range(max_iterations + 1):
         direction = _direction(gradient, memory, scale)
         slope = (gradient * direction).sum(dim=-1)
         # Where the memory has gone bad, down the gradient.
         uphill = ~(slope < 0)
         direction = torch.where(uphill[:, None], -scale[:, None] * gradient, direction)
         slope = torch.where(uphill, -scale * gradient.square().sum(dim=-1), slope)
-        going = -slope[active] / 2 > tolerance * solution.loss[active] + rounding[active]
-        solution.status[active[~going]] = int(IsoStatus.CONVERGED)
-        active = active[going]
-        if not len(active):
+        promise = -slope / 2  # what a full step takes off, if the Hessian is what it is held to be
+        arrived = promise[active] <= tolerance * solution.loss[active] + rounding[active]
+        solution.status[active[arrived]] = int(IsoStatus.CONVERGED)
+        active = active[~arrived]
+        if not len(active) or tried == max_iterations:
             break
         before, former = solution.states.clone(), gradient.clone()
-        lowered = _search(problem, solution, gradient, direction, slope, active)
-        active = active[lowered]
+        failed, wild = _search(problem, solution, gradient, direction, slope, active)
         s, y = solution.states - before, gradient - former
         curvature = (s * y).sum(dim=-1)
         valid = curvature > 1e-10 * s.norm(dim=-1) * y.norm(dim=-1)
         inverse = torch.where(valid, 1 / torch.where(valid, curvature, 1.0), 0.0)
-        scale = torch.where(valid, curvature / y.square().sum(dim=-1).clamp_min(1e-300), scale)
+        scale = torch.where(valid, curvature / y.square().sum(dim=-1).clamp_min(tiny), scale)
+        if len(failed):
+            # What is left to gain is less than rounding of the states does to the loss.
+            blur = problem.take(failed).blur(solution.loss[failed])
+            hidden = ~wild & (promise[failed] <= blur)
+            # Else once more without the memory, which may be what went wrong.
+            used = torch.zeros_like(hidden)
+            for pair in memory:
+                used |= pair[2][failed] > 0
+                pair[2][failed] = 0.0
+            scale[failed] = first[failed]
+            solution.status[failed[~used]] = int(IsoStatus.STALLED)
+            solution.status[failed[~used & wild]] = int(IsoStatus.NON_FINITE)
+            solution.status[failed[hidden]] = int(IsoStatus.CONVERGED)
+            active = active[~torch.isin(active, failed[hidden | ~used])]
         memory = [*memory[-_MEMORY + 1 :], (s, y, inverse)]
-        if not len(active):
-            break
     return solution
+
+
+def _first_scale(problem: Problem) -> Tensor:
+    """Inverse of a Hessian to begin with: twice the weights of the points, as if F_t were I."""
+    total = problem.weights.sum(dim=0).mean(dim=-1)
+    return torch.where(total > 0, 0.5 / torch.where(total > 0, total, 1.0), 1.0)
 
 
 def _direction(
@@ -74,69 +95,106 @@ def _search(
     direction: Tensor,
     slope: Tensor,
     active: Tensor,
-) -> Tensor:
-    """Halve each trajectory's step until it lowers the loss enough; say which ones did."""
+) -> tuple[Tensor, Tensor]:
+    """Halve each trajectory's step until it lowers the loss enough.
+
+    Return the trajectories for which no step did, and which of their last trials were not finite.
+    """
     waiting, length = active.clone(), 1.0
-    wild = torch.zeros_like(solution.loss, dtype=torch.bool)
     solution.iterations[active] += 1
     for _ in range(_BACKTRACKS):
         trial = solution.states[waiting] + length * direction[waiting]
         loss, slopes = problem.take(waiting).losses_and_gradients(trial)
         finite = torch.isfinite(loss) & torch.isfinite(slopes).all(dim=-1)
         enough = solution.loss[waiting] + _SUFFICIENT * length * slope[waiting]
-        better = finite & (loss <= enough)
+        better = finite & (loss <= enough) & (loss < solution.loss[waiting])
         taken = waiting[better]
         solution.states[taken], solution.loss[taken] = trial[better], loss[better]
         gradient[taken] = slopes[better]
-        wild[waiting] = ~finite
-        waiting, length = waiting[~better], length / 2
+        waiting, wild, length = waiting[~better], ~finite[~better], length / 2
         if not len(waiting):
             break
-    solution.status[waiting[wild[waiting]]] = int(IsoStatus.NON_FINITE)
-    solution.status[waiting[~wild[waiting]]] = int(IsoStatus.STALLED)
-    return ~torch.isin(active, waiting)
+    return waiting, wild
+
+
+class _Joint:
+    """The sum of all trajectories' losses as SciPy wants it, and the best that each came to."""
+
+    def __init__(self, problem: Problem, states: Tensor, loss: Tensor) -> None:
+        self.problem, self.states, self.loss = problem, states.clone(), loss.clone()
+        # What stands for the loss of a trajectory that leaves the finite numbers.
+        self.high = 1e3 * loss.double() + 1.0
+        self.wild = torch.zeros_like(loss, dtype=torch.bool)
+
+    def __call__(self, x: Any) -> tuple[float, Any]:
+        z0 = torch.from_numpy(x).to(self.states).reshape(self.states.shape)
+        loss, gradient = self.problem.losses_and_gradients(z0)
+        finite = torch.isfinite(loss) & torch.isfinite(gradient).all(dim=-1)
+        better = finite & (loss < self.loss)
+        self.states[better], self.loss[better] = z0[better], loss[better]
+        self.wild |= ~finite
+        total = torch.where(finite, loss.double(), self.high).sum()
+        gradient = torch.where(finite[:, None], gradient.double(), 0.0)
+        return float(total), gradient.cpu().numpy().ravel()
+
+    def accepted(self, x: Any) -> None:
+        """Forget what the line search met on its way."""
+        self.wild[:] = False
 
 
 def scipy_lbfgsb(
     problem: Problem, start: Tensor, *, max_iterations: int, tolerance: float
 ) -> Solution:
-    """Minimise the sum of all losses by SciPy's L-BFGS-B, as one problem, as the paper does."""
+    """Minimise the sum of all losses by SciPy's L-BFGS-B, as one problem, as the paper does.
+
+    If its line search ends in numbers that are not finite, the trajectories that they come from are
+    left at their best states, and it goes on with the others.
+    """
     from scipy.optimize import minimize
 
-    first, _ = problem.losses_and_gradients(start)
+    first, gradient = problem.losses_and_gradients(start)
     solution = Solution(start, first)
-    usable = torch.isfinite(first)
+    usable = torch.isfinite(first) & torch.isfinite(gradient).all(dim=-1)
     solution.status[~usable] = int(IsoStatus.NON_FINITE)
-    some = usable.nonzero()[:, 0]
-    if not len(some):
-        return solution
-    part = problem.take(some)
-    # What stands for the loss of a trajectory that leaves the numbers in a line search.
-    high = 1e3 * first[some].double() + 1.0
-
-    def objective(x: Any) -> tuple[float, Any]:
-        z0 = torch.from_numpy(x).to(start).reshape(len(some), -1)
-        loss, gradient = part.losses_and_gradients(z0)
-        finite = torch.isfinite(loss) & torch.isfinite(gradient).all(dim=-1)
-        total = torch.where(finite, loss.double(), high).sum()
-        gradient = torch.where(finite[:, None], gradient.double(), 0.0)
-        return float(total), gradient.cpu().numpy().ravel()
-
-    done = minimize(
-        objective,
-        start[some].double().cpu().numpy().ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": max_iterations, "gtol": tolerance},
-    )
-    found = torch.from_numpy(done.x).to(start).reshape(len(some), -1)
-    loss = part.losses(found)
-    better = loss <= first[some]  # false for NaN; the joint loss may fall while a single one rises
-    solution.states[some[better]], solution.loss[some[better]] = found[better], loss[better]
-    solution.iterations[some] = int(done.nit)
-    ended = IsoStatus.CONVERGED if done.success else IsoStatus.MAX_ITERATIONS
-    if not done.success and done.nit < max_iterations:
-        ended = IsoStatus.STALLED
-    solution.status[some] = int(ended)
-    solution.status[some[~torch.isfinite(loss)]] = int(IsoStatus.NON_FINITE)
+    some, left = usable.nonzero()[:, 0], max_iterations
+    # Below its own gtol, the paper's, a user's tolerance tightens the other criterion with it.
+    ftol = _SCIPY_FTOL * min(1.0, tolerance / SCIPY_GTOL)
+    while len(some) and left > 0:
+        joint = _Joint(problem.take(some), solution.states[some], solution.loss[some])
+        done = minimize(
+            joint,
+            solution.states[some].double().cpu().numpy().ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            callback=joint.accepted,
+            options={"maxiter": left, "gtol": tolerance, "ftol": ftol},
+        )
+        solution.iterations[some] += int(done.nit)
+        left -= int(done.nit)
+        found = torch.from_numpy(done.x).to(start).reshape(len(some), -1)
+        loss = joint.problem.losses(found)
+        # The joint loss may fall while a single one rises above where it began: then its best.
+        kept = loss <= solution.loss[some]
+        solution.states[some] = torch.where(kept[:, None], found, joint.states)
+        solution.loss[some] = torch.where(kept, loss, joint.loss)
+        if done.success or left <= 0:
+            solution.status[some] = int(
+                IsoStatus.CONVERGED if done.success else IsoStatus.MAX_ITERATIONS
+            )
+            solution.status[some[~torch.isfinite(loss)]] = int(IsoStatus.NON_FINITE)
+            break
+        if not bool(joint.wild.any()):
+            solution.status[some] = _stalled(problem.take(some), solution.states[some])
+            break
+        solution.status[some[joint.wild]] = int(IsoStatus.NON_FINITE)
+        some = some[~joint.wild]
     return solution
+
+
+def _stalled(problem: Problem, states: Tensor) -> Tensor:
+    """Say whether the line search found nothing because rounding hides what is left to gain."""
+    loss, gradient = problem.losses_and_gradients(states)
+    promise = _first_scale(problem) * gradient.square().sum(dim=-1) / 2
+    ended = torch.full_like(loss, int(IsoStatus.STALLED), dtype=torch.int64)
+    ended[promise <= problem.blur(loss)] = int(IsoStatus.CONVERGED)
+    return ended

@@ -64,13 +64,14 @@ class InitialStates:
         :math:`\sigma` was to be estimated and there are no more numbers than unknowns.
     sigma : Tensor, shape (batch,)
         The noise level in the covariance: given, or estimated from the trajectory's own loss, as
-        :math:`\sqrt{L/(n - 2d)}` with n observed numbers.
+        :math:`\sqrt{L/(n - r)}` with n observed numbers that determine r directions of the state
+        (2d, unless it is underdetermined).
 
     Examples
     --------
     >>> import srnn, torch
     >>> g = torch.Generator().manual_seed(0)
-    >>> spring = srnn.systems.MassSpring()
+    >>> spring = srnn.systems.SpringChain([1.0], [0.5, 0.5])  # one mass, frequency 1
     >>> data = spring.simulate(100, steps=9, dt=0.5, generator=g).with_noise(0.1, generator=g)
     >>> found = srnn.iso.optimise_initial_state(spring.shadow_hamiltonian(0.5), data, sigma=0.1)
     >>> error = found.states - data.clean[0]  # a tenth of the noise's variance: there are 10 points
@@ -94,30 +95,54 @@ def rank_tolerance(dtype: torch.dtype, two_d: int) -> float:
     return 10 * two_d * torch.finfo(dtype).eps
 
 
+def equilibrated(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the matrix with ones on its diagonal, and the roots of the diagonal that it had.
+
+    In these units a coordinate's own unit plays no part.  Zeros on the diagonal stay.
+    """
+    size = matrix.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    size = torch.where(size > 0, size, 1.0)
+    return matrix / size[:, :, None] / size[:, None, :], size
+
+
+def cholesky(unit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return Cholesky factors, the identity for matrices without full rank, and which those are."""
+    factor, info = torch.linalg.cholesky_ex(unit)
+    pivots = factor.diagonal(dim1=-2, dim2=-1).square().amin(dim=-1)
+    free = (info != 0) | ~(pivots > rank_tolerance(dtype, unit.shape[-1]))
+    eye = torch.eye(unit.shape[-1], dtype=unit.dtype, device=unit.device)
+    return torch.where(free[:, None, None], eye, factor), free
+
+
+def directions(unit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Return eigenvalues, eigenvectors and which of them the observations see."""
+    values, vectors = torch.linalg.eigh(unit)
+    tolerance = rank_tolerance(dtype, unit.shape[-1])
+    return values, vectors, values > tolerance * values.amax(dim=-1, keepdim=True).clamp_min(0)
+
+
 def covariance(
     matrix: Tensor, loss: Tensor, counted: Tensor, sigma: float | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return covariance, sigma and which states are underdetermined."""
     two_d = matrix.shape[-1]
-    noise = torch.full_like(loss, torch.nan if sigma is None else sigma, dtype=torch.float64)
-    if sigma is None:
-        spare = (counted - two_d).double()
-        noise = torch.where(spare > 0, (loss.double() / spare.clamp_min(1)).sqrt(), torch.nan)
-    # In units in which every diagonal entry is one, a coordinate's own unit plays no part.
     matrix = matrix.double()
-    size = matrix.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    size = torch.where(size > 0, size, 1.0)
     broken = ~torch.isfinite(matrix).all(dim=-1).all(dim=-1)
     eye = torch.eye(two_d, dtype=torch.float64, device=matrix.device)
-    unit = torch.where(broken[:, None, None], eye, matrix / (size[:, :, None] * size[:, None, :]))
-    factor, info = torch.linalg.cholesky_ex(unit)
-    pivots = factor.diagonal(dim1=-2, dim2=-1).square().amin(dim=-1)
-    tolerance = rank_tolerance(dtype, two_d)
-    free = ((info != 0) | ~(pivots > tolerance) | (counted < two_d)) & ~broken
-    inverse = torch.cholesky_inverse(torch.where(free[:, None, None], eye, factor))
-    for index in free.nonzero()[:, 0].tolist():
-        inverse[index] = _pseudo_inverse(unit[index], tolerance)
-    inverse = inverse / (size[:, :, None] * size[:, None, :])
+    unit, size = equilibrated(torch.where(broken[:, None, None], eye, matrix))
+    factor, free = cholesky(unit, dtype)
+    free = (free | (counted < two_d)) & ~broken
+    inverse = torch.cholesky_inverse(factor)
+    rank = torch.full_like(counted, two_d)
+    some = free.nonzero()[:, 0]
+    if len(some):
+        inverse[some], rank[some] = _pseudo_inverse(unit[some], dtype)
+    inverse = inverse / size[:, :, None] / size[:, None, :]
+    if sigma is None:
+        spare = (counted - rank).double()
+        noise = torch.where(spare > 0, (loss.double() / spare.clamp_min(1)).sqrt(), torch.nan)
+    else:
+        noise = torch.full_like(loss, sigma, dtype=torch.float64)
     found = noise.square()[:, None, None] * inverse
     infinite = torch.isinf(inverse.diagonal(dim1=-2, dim2=-1))  # also where sigma is unknown
     found.diagonal(dim1=-2, dim2=-1)[infinite] = torch.inf
@@ -125,15 +150,13 @@ def covariance(
     return found, noise, free
 
 
-def _pseudo_inverse(matrix: Tensor, tolerance: float) -> Tensor:
-    """Inverse on the directions seen; infinite, and NaN beside it, for coordinates that are not."""
-    values, vectors = torch.linalg.eigh(matrix)
-    seen = values > tolerance * values.max()
-    kept = vectors[:, seen]
-    inverse: Tensor = (kept / values[seen]) @ kept.mT
+def _pseudo_inverse(unit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Inverse on the directions seen, with infinity and NaN for coordinates not in them; rank."""
+    values, vectors, seen = directions(unit, dtype)
+    inverse = (vectors * torch.where(seen, 1 / values, 0.0)[:, None, :]) @ vectors.mT
     # A coordinate is determined if it lies within the directions seen.
-    free = vectors[:, ~seen].square().sum(dim=1) > tolerance**0.5
-    inverse[free] = torch.nan
-    inverse[:, free] = torch.nan
-    inverse.diagonal()[free] = torch.inf
-    return inverse
+    outside = torch.where(seen[:, None, :], 0.0, vectors).square().sum(dim=-1)
+    free = outside > rank_tolerance(dtype, unit.shape[-1])
+    inverse[free[:, :, None] | free[:, None, :]] = torch.nan
+    inverse.diagonal(dim1=-2, dim2=-1)[free] = torch.inf
+    return inverse, seen.sum(dim=-1)
