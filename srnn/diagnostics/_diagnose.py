@@ -1,0 +1,345 @@
+"""Measure everything that a :class:`Diagnosis` holds."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks, integrators, metrics
+from srnn.data import Trajectories
+from srnn.diagnostics._diagnosis import Diagnosis, Forecast
+from srnn.diagnostics._residuals import FittedResiduals, Statistic
+from srnn.errors import TrainingDiverged
+from srnn.fields import weight_of
+from srnn.flow_map import flow_map
+from srnn.iso import InitialStates, IsoStatus, optimise_initial_state
+from srnn.nn import QuadraticH
+from srnn.rollout import rollout
+
+__all__ = ["diagnose"]
+
+# Numbers in the Jacobians, 128 MB in float64: what bounds how many long trajectories are examined.
+_NUMBERS = 1 << 24
+_UNKNOWN = Statistic(math.nan, math.nan, math.nan)
+
+
+def diagnose(
+    model: Any,
+    data: Trajectories,
+    *,
+    fit_baseline: Callable[[Trajectories], Any] | None = None,
+    forecast_from: int | None = None,
+    drift_steps: int | None = None,
+    most: int = 256,
+    generator: torch.Generator | None = None,
+) -> Diagnosis:
+    r"""Say how well a model explains data, and what stands in its way.
+
+    Every trajectory's initial state is optimised on all of its states
+    (:func:`srnn.iso.optimise_initial_state`), q and p weighted by the model's units as in training;
+    what is then left over is examined.  Forecasts start from initial states optimised on the first
+    states only.
+
+    Parameters
+    ----------
+    model : Model
+    data : Trajectories
+        Observations, of at least two states.  Pass data that the model was not trained on: a large
+        network fits some of the noise of its training data, which makes its residuals there
+        smaller, and more negatively correlated, than they are taken to be here.
+    fit_baseline : callable, optional
+        Fits a model to Trajectories and returns it: the quadratic Hamiltonian to compare with.  It
+        is called twice, on either half of `data`, and scored on the other half, so never on what
+        it was fitted to.  :meth:`Model.diagnose` passes one.  Without it, or with fewer than four
+        trajectories, there is no such comparison.
+    forecast_from : int, optional
+        How many states forecasts are made from: by default two thirds of them.
+    drift_steps : int, optional
+        Steps of the rollout along which the energy is followed: by default 100, or those of the
+        data if they are more.
+    most : int
+        How many trajectories are examined at most, drawn at random; fewer where they are so long
+        that their Jacobians hold more than :math:`2^{24}` numbers.
+    generator : torch.Generator, optional
+        Draws them, and the halves.
+
+    Returns
+    -------
+    Diagnosis
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the data do not fit the model, have one state only, or some are marked as doubtful by
+        their status.
+
+    Examples
+    --------
+    True equations with too large a step:
+
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> spring = srnn.systems.MassSpring()
+    >>> data = spring.simulate(50, steps=29, dt=0.5, generator=g).with_noise(0.05, generator=g)
+    >>> found = diagnose(srnn.Model(spring, "leapfrog"), data, generator=g)
+    >>> found.findings, round(found.half_step_ratio, 1)
+    (('correlated', 'coarse-step'), 0.9)
+    """
+    data = _checked(model, data)
+    generator = _checks.as_generator(generator)
+    cut = _forecast_states(forecast_from, data)
+    steps = max(data.steps, 100)
+    if drift_steps is not None:
+        steps = _checks.positive_int(drift_steps, "drift_steps")
+    count = min(
+        _checks.positive_int(most, "most"),
+        max(1, _NUMBERS // (len(data.values) * (2 * data.dim) ** 2)),
+        len(data),
+    )
+    order = torch.randperm(len(data), generator=generator)
+    chosen = order[:count].sort().values
+    halves = torch.randperm(len(data), generator=generator) % 2
+    examined = data.select(chosen)
+    with torch.no_grad():
+        found = _optimise(model, examined)
+        states = _roll(model, found.states, data.dt, data.steps)
+        jacobians = _jacobians(model, found.states, data)
+        good = torch.isfinite(states).all(dim=-1).all(dim=0)
+        good &= torch.isfinite(jacobians.flatten(2)).all(dim=-1).all(dim=0)
+        index = good.nonzero()[:, 0]
+        measured = _residuals(model, examined, states, jacobians, index)
+        starts = found.states[index]
+        measured |= _half_step(model, examined, found, index)
+    sigma_q = measured["sigma_q"]
+    forecast = _forecast(model, data, chosen, cut, halves, fit_baseline, sigma_q)
+    status = found.status
+    unsettled = [IsoStatus.MAX_ITERATIONS, IsoStatus.STALLED, IsoStatus.NON_FINITE]
+    learner = isinstance(model.net, torch.nn.Module) and weight_of(model.net) is not None
+    return Diagnosis(
+        model=repr(model),
+        given=len(data),
+        examined=count,
+        finite=len(index),
+        starts=starts,
+        energy_drift=_energy_drift(model, starts, states[:, index], data.dt, steps),
+        not_converged=float(torch.isin(status, torch.tensor(unsettled).to(status)).double().mean()),
+        underdetermined=float((status == IsoStatus.UNDERDETERMINED).double().mean()),
+        forecast=forecast,
+        learns=learner and not isinstance(model.net, QuadraticH),
+        **measured,
+    )
+
+
+def _checked(model: Any, data: Any) -> Trajectories:
+    if not all(hasattr(model, name) for name in ("net", "scale", "test_integrator", "dim")):
+        raise TypeError(
+            f"Expected `model` to be a srnn.Model; got {type(model).__name__}. A system or a "
+            "network becomes one as srnn.Model(it, integrator)."
+        )
+    if not isinstance(data, Trajectories):
+        raise TypeError(f"Expected `data` to be srnn.Trajectories; got {type(data).__name__}.")
+    _checks.state(data.values, "data", model.dim)
+    weight = weight_of(model.net)
+    if weight is not None:
+        _checks.same_as(data.values, "data", weight, "model")
+    if data.steps < 1:
+        raise ValueError("Expected `data` to have at least two states a trajectory; got 1.")
+    if data.status is not None and bool((data.status != 0).any()):
+        raise ValueError(
+            f"{int((data.status != 0).sum())} of {len(data)} trajectories are marked as doubtful "
+            "by their status. Leave them out: data.select(data.status == 0)."
+        )
+    if model.recurrent and model.dt is not None and not _checks.same_spacing(data.dt, model.dt):
+        raise ValueError(
+            f"{type(model.net).__name__} has learnt steps of dt={model.dt!r} and knows no others; "
+            f"got data with dt={data.dt!r}."
+        )
+    return data
+
+
+def _forecast_states(value: Any, data: Trajectories) -> int:
+    if value is None:
+        return min(data.steps, -(-2 * (data.steps + 1) // 3))
+    states = _checks.positive_int(value, "forecast_from")
+    if states > data.steps:
+        raise ValueError(
+            f"Expected `forecast_from` to leave a state to forecast, at most {data.steps} of "
+            f"{data.steps + 1}; got {states}."
+        )
+    return states
+
+
+# -- the model's own motion -----------------------------------------------------------------------
+
+
+def _optimise(model: Any, observed: Trajectories, **settings: Any) -> InitialStates:
+    weights = model.scale.to(observed.values).factor.square().reciprocal()
+    return optimise_initial_state(model, observed, weights=weights, **settings)
+
+
+def _roll(model: Any, starts: Tensor, dt: float, steps: int) -> Tensor:
+    """States from given starts, in the data's units."""
+    scale = model.scale.to(starts)
+    method = integrators.rescaled(model.test_integrator, scale.time)
+    start, spacing = scale.encode(starts), dt / scale.time
+    states: Tensor = scale.decode(rollout(model.net, method, start, dt=spacing, steps=steps))
+    return states
+
+
+def _jacobians(model: Any, starts: Tensor, data: Trajectories) -> Tensor:
+    """F_t in the model's units."""
+    scale = model.scale.to(starts)
+    method = integrators.rescaled(model.test_integrator, scale.time)
+    start = scale.encode(starts)
+    return flow_map(model.net, method, start, dt=data.dt / scale.time, steps=data.steps)[1]
+
+
+# -- what is measured -----------------------------------------------------------------------------
+
+
+def _residuals(
+    model: Any, observed: Trajectories, states: Tensor, jacobians: Tensor, index: Tensor
+) -> dict[str, Any]:
+    """Everything about residuals, of the trajectories in `index`."""
+    values, fitted = observed.values[:, index], states[:, index]
+    residuals = fitted - values
+    names = ("autocorrelation_q", "autocorrelation_p", "growth_q", "growth_p")
+    sizes = [half.double().square().mean(dim=(1, 2)).sqrt() for half in _checks.halves(residuals)]
+    found: dict[str, Any] = {
+        "residuals": residuals,
+        "residual_size": torch.stack(sizes, dim=-1),
+        "clean_error": None,
+        "clean_expected": None,
+    }
+    if not len(index):
+        nothing = ("sigma", "sigma_error", "sigma_q", "sigma_p", "condition_number")
+        return (
+            found
+            | dict.fromkeys(names, _UNKNOWN)
+            | dict.fromkeys(nothing, math.nan)
+            | {"degrees_of_freedom": 0, "rounding": False}
+        )
+    factor = model.scale.to(values).factor
+    fit = FittedResiduals(residuals / factor, jacobians[:, index])
+    units = (factor[0], factor[model.dim])
+    q, p = (float(v.sqrt() * unit) for v, unit in zip(fit.variances(), units, strict=True))
+    # Of both together, from the two apart: the fit may weigh them unequally, and then the mean
+    # square of all residuals has no simple number of degrees of freedom.
+    sigma = math.sqrt((q * q + p * p) / 2)
+    eps = 10 * len(values) * torch.finfo(values.dtype).eps
+    size = (values / factor).double().square().mean().sqrt()
+    if observed.clean is not None:
+        error = (fitted - observed.clean[:, index]).double()
+        found["clean_error"] = float(error.square().mean().sqrt())
+        found["clean_expected"] = sigma / math.sqrt(len(values))
+    return found | {
+        "sigma": sigma,
+        "sigma_error": sigma / math.sqrt(2 * max(fit.degrees_of_freedom, 1)),
+        "sigma_q": q,
+        "sigma_p": p,
+        "degrees_of_freedom": fit.degrees_of_freedom,
+        "rounding": bool(fit.values.square().mean().sqrt() <= eps * size),
+        "autocorrelation_q": fit.autocorrelation(0),
+        "autocorrelation_p": fit.autocorrelation(1),
+        "growth_q": fit.growth(0),
+        "growth_p": fit.growth(1),
+        "condition_number": float(fit.condition.median()),
+    }
+
+
+def _half_step(
+    model: Any, observed: Trajectories, found: InitialStates, index: Tensor
+) -> dict[str, float | None]:
+    """Residuals with half the step over those with the whole one, both at their best."""
+    if model.recurrent or not len(index):
+        return {"half_step_ratio": None, "half_step_p": None}
+    some = observed.select(index)
+    halved = _optimise(model, some, dt=observed.dt / 2, initial=found.states[index])
+    whole, half = found.loss[index].double(), halved.loss.double()
+    ratio = float((half.sum() / whole.sum()).sqrt()) if float(whole.sum()) > 0 else math.nan
+    return {"half_step_ratio": ratio, "half_step_p": _paired_p_value(half, whole)}
+
+
+def _energy_drift(
+    model: Any, starts: Tensor, states: Tensor, dt: float, steps: int
+) -> Tensor | None:
+    if not hasattr(model.net, "separable"):
+        return None
+    with torch.no_grad():
+        if not len(starts):
+            return starts.new_zeros(steps + 1, 0)
+        moved = Trajectories.predicted(_roll(model, starts, dt, steps), dt=dt)
+        drift = metrics.energy_drift(moved, model.hamiltonian, relative=False)
+        velocity, force = _checks.halves(model.field(states))
+        q, p = _checks.halves(states - states.mean(dim=(0, 1)))
+        first_order = (velocity * p - force * q).sum(dim=-1)
+        scale = first_order.double().square().mean().sqrt().to(drift)
+    return drift / scale
+
+
+def _forecast(
+    model: Any,
+    data: Trajectories,
+    chosen: Tensor,
+    cut: int,
+    halves: Tensor,
+    fit_baseline: Callable[[Trajectories], Any] | None,
+    sigma_q: float,
+) -> Forecast:
+    examined = data.select(chosen)
+    truth = examined.q[cut:]
+    mean = data.q[:cut].mean(dim=(0, 1))
+    ours = _forecast_error(model, examined, cut)
+    quadratic = None
+    if fit_baseline is not None and len(data) >= 4:
+        quadratic = torch.full_like(ours, torch.nan)
+        for half in (0, 1):
+            scored = halves[chosen] == half
+            if not bool(scored.any()):
+                continue
+            try:
+                baseline = fit_baseline(data.select(halves != half))
+            except TrainingDiverged:
+                quadratic[scored] = torch.inf
+                continue
+            quadratic[scored] = _forecast_error(baseline, examined.select(scored), cut)
+    d = data.dim
+    chi = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
+    return Forecast(
+        states=cut,
+        model=ours,
+        mean=_distance(mean, truth),
+        repeat=_distance(examined.q[cut - 1], truth),
+        quadratic=quadratic,
+        quadratic_p=math.nan if quadratic is None else _paired_p_value(ours, quadratic),
+        floor=sigma_q * chi,
+    )
+
+
+def _forecast_error(model: Any, data: Trajectories, cut: int) -> Tensor:
+    with torch.no_grad():
+        starts = _optimise(model, data.first(cut)).states
+        states = _roll(model, starts, data.dt, data.steps)
+    return _distance(_checks.halves(states[cut:])[0], data.q[cut:])
+
+
+def _distance(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Position error of each trajectory, averaged over time; infinite where it is no number."""
+    error: Tensor = torch.linalg.vector_norm((prediction - truth).double(), dim=-1).mean(dim=0)
+    return torch.nan_to_num(error, nan=torch.inf, posinf=torch.inf)
+
+
+def _paired_p_value(one: Tensor, other: Tensor) -> float:
+    """Two-sided p-value of Student's paired t-test; NaN where there is none."""
+    from scipy.special import stdtr  # SciPy is slow to import
+
+    if bool(torch.isfinite(one).all()) != bool(torch.isfinite(other).all()):
+        return 0.0  # one of them diverges
+    difference = (one - other).double()
+    spread = float(difference.std()) if len(difference) > 1 else math.nan
+    if not (math.isfinite(spread) and spread > 0):
+        return math.nan
+    t = float(difference.mean()) / spread * math.sqrt(len(difference))
+    return float(2 * stdtr(len(difference) - 1, -abs(t)))

@@ -1,0 +1,158 @@
+"""The rules that read a diagnosis, and its report: what is said in words."""
+
+import math
+from typing import Any
+
+import torch
+
+_LEVEL = 0.01  # of every test
+_EFFECT = 1e-3  # what half the step must change at least
+_SINGLE = 1.5  # what it must change where there is no test
+_CONDITION = 1e6
+_DRIFT = 0.1
+
+
+def judge(d: Any) -> dict[str, str]:
+    """Apply the rules in the notes of Diagnosis: keys of those that hold, and their sentences."""
+    found: dict[str, str] = {}
+    f = d.forecast
+    lost = d.examined - d.finite
+    diverged = int((~torch.isfinite(f.model)).sum())
+    if lost or diverged:
+        found["not-finite"] = (
+            f"The model leaves the finite numbers: it has no fit of {lost} and no forecast of "
+            f"{diverged} of {d.examined} trajectories."
+        )
+    model = float(f.model.mean())
+    naive = {"predicting the mean": f.mean, "repeating the last state": f.repeat}
+    errors = {name: float(error.mean()) for name, error in naive.items()}
+    best = min(errors, key=lambda name: errors[name])
+    if not model < errors[best]:
+        found["worse-than-naive"] = (
+            f"Its forecasts ({model:.3g}) are no better than {best} ({errors[best]:.3g}): training "
+            "failed, or there was none. Try fit(..., iso=True), more epochs or another "
+            "learning_rate, and look at history.validation_loss."
+        )
+    if d.finite:
+        found |= _residuals(d)
+        found |= _step(d)
+    if d.learns and f.quadratic is not None and "worse-than-naive" not in found:
+        quadratic = float(f.quadratic.mean())
+        if not (model < quadratic and f.quadratic_p < _LEVEL):
+            found["quadratic-suffices"] = (
+                f"A quadratic Hamiltonian forecasts as well ({quadratic:.3g}; the model "
+                f"{model:.3g}): on these data the network adds nothing to it."
+            )
+    if d.underdetermined or d.condition_number > _CONDITION:
+        found["ill-conditioned"] = (
+            "The data hardly determine the initial states (condition number "
+            f"{d.condition_number:.2g}, {d.underdetermined:.0%} underdetermined): cut them into "
+            "shorter trajectories."
+        )
+    if d.not_converged > 0.01:
+        found["not-converged"] = (
+            f"The optimisation of {d.not_converged:.0%} of the initial states did not converge: "
+            "their residuals are larger than they need be."
+        )
+    drift = d.largest_drift
+    if d.finite and drift is not None and not drift <= _DRIFT:
+        found["energy-drift"] = (
+            f"The learnt H changes by {drift:.2g} of its variation along its own rollout: use a "
+            "symplectic integrator or a smaller step."
+        )
+    return found
+
+
+def _residuals(d: Any) -> dict[str, str]:
+    if d.rounding:
+        return {"rounding": "The residuals are of the size of rounding."}
+    found = {}
+    level = _LEVEL / 4
+    correlated = {"q": d.autocorrelation_q, "p": d.autocorrelation_p}
+    correlated = {name: s for name, s in correlated.items() if s.p_value < level}
+    if correlated:
+        listed = ", ".join(f"{name} {s}" for name, s in correlated.items())
+        found["correlated"] = (
+            f"Successive residuals are correlated, {listed}: the model misses a part of the "
+            "dynamics, or the noise is correlated."
+        )
+    growing = {"q": d.growth_q, "p": d.growth_p}
+    growing = {name: s for name, s in growing.items() if s.p_value < level and s.z > 0}
+    if growing:
+        listed = ", ".join(f"{name} {s}" for name, s in growing.items())
+        found["growing"] = (
+            f"The residuals grow along the trajectories, {listed}: the model's error adds up, or "
+            "the noise grows."
+        )
+    if not found:
+        found["white"] = (
+            "The residuals are white, of the size of the noise: their tests see nothing left to "
+            "learn."
+        )
+    return found
+
+
+def _step(d: Any) -> dict[str, str]:
+    ratio, p = d.half_step_ratio, d.half_step_p
+    if ratio is None or p is None or (d.rounding and ratio < _SINGLE):
+        return {}
+    factor = max(ratio, 1 / ratio) if ratio > 0 else math.inf
+    if not (factor > 1 + _EFFECT if p < _LEVEL else math.isnan(p) and factor > _SINGLE):
+        return {}
+    if ratio > 1:
+        return {
+            "tied-to-step": (
+                f"Half the step makes the residuals {ratio:.4g} times as large: what was learnt is "
+                "tied to its step. Do not use another dt."
+            )
+        }
+    return {
+        "coarse-step": (
+            f"Half the step makes the residuals {ratio:.4g} times as large: the step is too coarse "
+            "for this H. Use a smaller one, or an integrator of higher order."
+        )
+    }
+
+
+def report(d: Any) -> str:
+    """Put a Diagnosis into lines of text."""
+    f = d.forecast
+    states = len(d.residuals)
+    lines = [
+        f"Diagnosis of {d.model}",
+        f"  data             {d.examined} of {d.given} trajectories, {states} states each",
+        f"  noise            sigma {d.sigma:.4g} ± {d.sigma_error:.1g}"
+        f" (q {d.sigma_q:.4g}, p {d.sigma_p:.4g})",
+    ]
+    for name, q, p in (
+        ("autocorrelation", d.autocorrelation_q, d.autocorrelation_p),
+        ("growth", d.growth_q, d.growth_p),
+    ):
+        lines += [f"  {name:16} q {q}", f"  {'':16} p {p}"]
+    if d.clean_error is not None:
+        lines.append(
+            f"  truth            fitted states {d.clean_error:.3g} from it a coordinate; the noise "
+            f"alone would give {d.clean_expected:.3g}"
+        )
+    if d.energy_drift is not None:
+        lines.append(
+            f"  energy           drift up to {d.largest_drift:.2g} of its variation in "
+            f"{len(d.energy_drift) - 1} steps"
+        )
+    if d.half_step_ratio is not None:
+        chance = math.nan if d.half_step_p is None else d.half_step_p
+        known = "" if math.isnan(chance) else f" (p {chance:.2g})"
+        lines.append(f"  half the step    residuals {d.half_step_ratio:.4g} times as large{known}")
+    lines.append(
+        f"  initial states   condition number {d.condition_number:.3g}; "
+        f"{d.not_converged:.1%} not converged, {d.underdetermined:.1%} underdetermined"
+    )
+    lines.append(
+        f"  forecast         from {f.states} states, error in q over the other {states - f.states}:"
+    )
+    rows = {"model": f.model, "quadratic H": f.quadratic, "mean": f.mean, "repeat": f.repeat}
+    for name, error in rows.items():
+        if error is not None:
+            lines.append(f"    {name:14} {float(error.mean()):.3g}")
+    lines.append(f"    {'noise alone':14} {f.floor:.3g}")
+    return "\n".join([*lines, "Verdict", *(f"  - {text}" for text in judge(d).values())])
