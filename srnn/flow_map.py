@@ -13,7 +13,7 @@ from torch import Tensor
 
 from srnn import _checks, integrators
 from srnn._types import Defect, Half, Jacobians, JacobianSeries, SingularPairs, State, StateSeries
-from srnn.fields import Field, as_field
+from srnn.fields import Field, as_field, weight_of
 from srnn.integrators import RungeKutta, Splitting, Tao
 from srnn.rollout import rollout
 
@@ -25,8 +25,8 @@ __all__ = [
 ]
 
 _LIFTED = (Splitting, RungeKutta, Tao)
-# Numbers in the tangents of one piece of the batch, so that memory does not grow with the batch.
-_PIECE = 1 << 23
+# Numbers kept at a time for one piece of the batch, so that memory does not grow with the batch.
+_PIECE = 1 << 22
 
 
 class TangentField:
@@ -36,7 +36,7 @@ class TangentField:
 
     A state holds q and its tangents, then p and its tangents: each half has length
     ``dim * (1 + tangents)``.  The derivative f' is the Hamiltonian's own where it gives one
-    (``kinetic_hessian``, ``potential_hessian``), else forward-mode differentiation.
+    (``kinetic_hessian``, ``potential_hessian``), else found by differentiating f.
 
     Parameters
     ----------
@@ -106,12 +106,10 @@ class TangentField:
         x = torch.cat([part[0] for part in parts], dim=-1)
         dx = torch.cat([part[1] for part in parts], dim=-1)
 
-        def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-            value, tangent, *_ = torch.func.jvp(function, (x,), (direction,))
-            return value, tangent
-
-        out: Any = (None, -2)  # the value is the same for every tangent
-        y, dy = torch.func.vmap(along, in_dims=-2, out_dims=out)(dx)
+        y = function(x)
+        # Rates of different states do not mix: the Jacobian of their sum holds each one's own.
+        jacobian = torch.func.jacrev(lambda x: function(x).reshape(-1, y.shape[-1]).sum(dim=0))(x)
+        dy = dx @ jacobian.movedim(0, -1)
         if y.shape[-1] == self.field.dim:
             return self._join(y, dy)
         (y_q, y_p), (dy_q, dy_p) = _checks.halves(y), _checks.halves(dy)
@@ -150,9 +148,9 @@ def flow_map(
     Notes
     -----
     The Jacobians are exact derivatives of the integrator's map, not of the true flow.  They come
-    from the variational equations under the same integrator where it is one of the library's
-    explicit ones, else (the implicit midpoint rule, a method of your own, recurrent networks) from
-    forward-mode differentiation of the whole rollout.  Nothing is recorded for autograd.
+    from the variational equations under the same integrator where H gives its second derivatives
+    (``kinetic_hessian``, ``potential_hessian``) and the integrator is one of the library's explicit
+    ones, else from differentiating the rollout.  Nothing is recorded for autograd.
 
     Examples
     --------
@@ -166,17 +164,15 @@ def flow_map(
     how: dict[str, Any] = {"dt": dt, "steps": steps, "substeps": substeps}
     if not recurrent:
         field, integrator = as_field(field), integrators.get(integrator)
-    lifted = not recurrent and isinstance(integrator, _LIFTED)
     dim = int(field.dim)
     z0 = _checks.state(z0, "z0", dim)
     flat = z0.detach().reshape(-1, 2 * dim)
     count = _checks.positive_int(steps, "steps") + 1
-    size = max(1, _PIECE // (count * 4 * dim * dim))
-    if not (lifted and TangentField(field, 1).closed_form):
-        size = max(1, min(size, 4096 // (2 * dim)))  # a tangent's own activations count as well
-    with torch.no_grad():
-        work = _lifted if lifted else _pushed_through
-        pieces = [work(field, integrator, piece, how) for piece in flat.split(size)]
+    if isinstance(integrator, _LIFTED) and TangentField(field, 1).closed_form:
+        work, size = _lifted, max(1, _PIECE // (count * 4 * dim * dim))
+    else:
+        work, size = _transposed_twice, rows_at_once(field, count * substeps)
+    pieces = [work(field, integrator, piece, how) for piece in flat.split(size)]
     states = torch.cat([piece[0] for piece in pieces], dim=1)
     jacobians = torch.cat([piece[1] for piece in pieces], dim=1)
     shape = z0.shape[:-1]
@@ -186,6 +182,14 @@ def flow_map(
     )
 
 
+def rows_at_once(field: Any, steps: int) -> int:
+    """How many trajectories to differentiate 2*dim times at once, so that memory stays bounded."""
+    two_d = 2 * int(field.dim)
+    weight = weight_of(field)
+    width = two_d if weight is None else max(weight.shape)  # of what a step keeps, about
+    return max(1, _PIECE // (two_d * steps * width))
+
+
 def _lifted(field: Any, integrator: Any, z0: Tensor, how: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """By the variational equations, under the integrator itself."""
     two_d = z0.shape[-1]
@@ -193,27 +197,31 @@ def _lifted(field: Any, integrator: Any, z0: Tensor, how: dict[str, Any]) -> tup
     tangents = torch.eye(two_d, dtype=z0.dtype, device=z0.device).expand(len(z0), two_d, two_d)
     both = torch.cat((z0[:, None, :], tangents), dim=1)  # (batch, 1 + 2d, 2d)
     start = torch.cat((both[..., :dim].flatten(1), both[..., dim:].flatten(1)), dim=-1)
-    lifted = rollout(TangentField(field, two_d), integrator, start, **how)
+    with torch.no_grad():
+        lifted = rollout(TangentField(field, two_d), integrator, start, **how)
     q, p = (half.unflatten(-1, (1 + two_d, dim)) for half in _checks.halves(lifted))
     moved = torch.cat((q, p), dim=-1)  # (time, batch, 1 + 2d, 2d)
     return moved[:, :, 0], moved[:, :, 1:].mT
 
 
-def _pushed_through(
+def _transposed_twice(
     field: Any, integrator: Any, z0: Tensor, how: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    """By forward-mode differentiation of the whole rollout."""
+    """By back-propagation, differentiated by what it carries back.
 
-    def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-        value, tangent, *_ = torch.func.jvp(
-            lambda z: rollout(field, integrator, z, **how), (z0,), (direction.expand_as(z0),)
-        )
-        return value, tangent
-
-    basis = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
-    out: Any = (None, -1)  # the states are the same for every tangent
-    states, columns = torch.func.vmap(along, out_dims=out)(basis)
-    return states, columns
+    Back-propagation of u is the linear map u -> sum_t F_t^T u_t.  Its own derivative along a
+    direction is that direction pushed forward to every t: all of F in one sweep, whereas
+    back-propagation alone would take one for each component of each state.
+    """
+    with torch.enable_grad():
+        start = z0.clone().requires_grad_()
+        states = rollout(field, integrator, start, **how)
+        u = torch.zeros_like(states, requires_grad=True)
+        (carried,) = torch.autograd.grad(states, start, u, create_graph=True)
+        basis = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
+        directions = basis[:, None].expand(-1, *z0.shape)
+        (columns,) = torch.autograd.grad(carried, u, directions, is_grads_batched=True)
+    return states.detach(), columns.movedim(0, -1)
 
 
 def symplectic_defect(jacobians: Jacobians) -> Defect:

@@ -9,16 +9,11 @@ from torch import Tensor
 from srnn import _checks, integrators
 from srnn._types import Hessians, PerTrajectory, State
 from srnn.data import Trajectories
-from srnn.fields import weight_of
-from srnn.flow_map import flow_map
+from srnn.flow_map import flow_map, rows_at_once
 from srnn.integrators import ImplicitMidpoint
 from srnn.rollout import rollout
 
 __all__ = ["Conditioning", "IsoHessian", "IsoLoss", "conditioning", "iso_hessian", "smallest_of"]
-
-# Numbers that back-propagation keeps for one piece of the batch, so that memory does not grow with
-# the batch.
-_PIECE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -105,8 +100,8 @@ def iso_hessian(
     Notes
     -----
     The two parts are computed independently: the first from the Jacobians of
-    :func:`srnn.flow_map.flow_map`, the second by differentiating forwards the back-propagated
-    residual, which is held fixed.  For a linear flow the second is zero.
+    :func:`srnn.flow_map.flow_map`, the second by differentiating the back-propagated
+    residual again, with the residual held fixed.  For a linear flow the second is zero.
 
     Examples
     --------
@@ -192,11 +187,7 @@ class IsoLoss:
 
     def hessian(self, z0: Tensor) -> IsoHessian:
         """Differentiate at `z0`, shape (batch, 2d), a piece of the batch at a time."""
-        steps = len(self.observed) - 1
-        weight = weight_of(self.field)
-        units = z0.shape[-1] if weight is None else max(weight.shape)
-        kept = z0.shape[-1] * steps * self.substeps * units
-        size = max(1, _PIECE // kept)
+        size = rows_at_once(self.field, len(self.observed) * self.substeps)
         pieces = [
             self._piece(z, y, w)
             for z, y, w in zip(
@@ -214,32 +205,22 @@ class IsoLoss:
             "steps": len(observed) - 1,
             "substeps": self.substeps,
         }
-        with torch.no_grad():
-            states, F = flow_map(self.field, self.integrator, z0, **how)
-            residual = states - observed
-            pull = weights * residual
-
-            def pulled_back(z: Tensor) -> Tensor:
-                """Sum over t of F_t^T (w_t r_t), with w_t r_t held fixed."""
-                gradient: Tensor = torch.func.grad(
-                    lambda x: (pull * rollout(self.field, self.integrator, x, **how)).sum()
-                )(z)
-                return gradient
-
-            def along(direction: Tensor) -> Tensor:
-                tangent: Tensor = torch.func.jvp(pulled_back, (z0,), (direction.expand_as(z0),))[1]
-                return tangent
-
-            basis = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
-            curvature: Tensor = torch.func.vmap(along, out_dims=-1)(basis)
-            stacked = (weights.sqrt()[..., None] * F).transpose(0, 1).flatten(1, 2)
-            gradient = torch.einsum("tbij,tbi->bj", F, pull)
-            return (
-                (pull * residual).sum(dim=(0, 2)),
-                2 * gradient,
-                2 * (stacked.mT @ stacked),
-                curvature + curvature.mT,
-            )
+        states, F = flow_map(self.field, self.integrator, z0, **how)
+        residual = states - observed
+        pull = weights * residual
+        with torch.enable_grad():
+            start = z0.clone().requires_grad_()
+            pulled = (pull * rollout(self.field, self.integrator, start, **how)).sum()
+            # Sum over t of F_t^T (w_t r_t), with w_t r_t held fixed.
+            (gradient,) = torch.autograd.grad(pulled, start, create_graph=True)
+            curvature = _derivative(gradient, start)
+        stacked = (weights.sqrt()[..., None] * F).transpose(0, 1).flatten(1, 2)
+        return (
+            (pull * residual).sum(dim=(0, 2)),
+            2 * gradient.detach(),
+            2 * (stacked.mT @ stacked),
+            curvature + curvature.mT,
+        )
 
 
 @dataclass(frozen=True)
@@ -361,6 +342,23 @@ def _eigenvalues(matrices: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(matrices.masked_fill(wrong[..., None], 0.0))
     masked: Tensor = values.masked_fill(wrong, float("nan"))
     return masked
+
+
+def _derivative(value: Tensor, by: Tensor) -> Tensor:
+    """Jacobian (batch, 2d, 2d) of a value (batch, 2d), row by row, zero where it is constant."""
+    size = by.shape[-1]
+    if not value.requires_grad:  # the flow is linear
+        return by.new_zeros(len(by), size, size)
+    basis = torch.eye(size, dtype=by.dtype, device=by.device)
+    (rows,) = torch.autograd.grad(
+        value,
+        by,
+        basis[:, None].expand(-1, *by.shape),
+        is_grads_batched=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return rows.movedim(0, -2)
 
 
 def _batch_of_states(value: Any, field: Any) -> Tensor:
