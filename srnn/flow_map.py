@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from srnn import _checks, integrators
-from srnn._types import Defect, Half, Jacobians, JacobianSeries, SingularPairs, State, StateSeries
+from srnn._types import Defect, Half, JacobianSeries, SingularPairs, State, StateSeries
 from srnn.fields import Field, as_field, weight_of
 from srnn.integrators import RungeKutta, Splitting, Tao
 from srnn.rollout import rollout
@@ -224,7 +224,7 @@ def _transposed_twice(
     return states.detach(), columns.movedim(0, -1)
 
 
-def symplectic_defect(jacobians: Jacobians) -> Defect:
+def symplectic_defect(jacobians: Tensor) -> Defect:
     r"""Largest entry of :math:`F^\top J F - J`, zero for a symplectic map.
 
     Parameters
@@ -234,6 +234,11 @@ def symplectic_defect(jacobians: Jacobians) -> Defect:
     Returns
     -------
     Tensor, shape (...)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `jacobians` is not a tensor of this shape.
 
     Examples
     --------
@@ -250,7 +255,7 @@ def symplectic_defect(jacobians: Jacobians) -> Defect:
     return (F.mT @ form @ F - form).abs().amax(dim=(-2, -1))
 
 
-def singular_pairs(jacobians: Jacobians) -> SingularPairs:
+def singular_pairs(jacobians: Tensor) -> SingularPairs:
     r"""Singular values of F in pairs: the largest with the smallest, and so on inwards.
 
     Those of a symplectic matrix come as :math:`(s, 1/s)`: :math:`F^{-1} = J^{-1} F^\top J` has the
@@ -264,6 +269,11 @@ def singular_pairs(jacobians: Jacobians) -> SingularPairs:
     -------
     Tensor, shape (..., dim, 2)
         Pairs, the widest first; the product of each is 1 for a symplectic map.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `jacobians` is not a tensor of this shape.
 
     Examples
     --------
