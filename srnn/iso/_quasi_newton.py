@@ -42,26 +42,27 @@ def lbfgs(problem: Problem, start: Tensor, *, max_iterations: int, tolerance: fl
         if not len(active) or tried == max_iterations:
             break
         before, former = solution.states.clone(), gradient.clone()
-        failed, wild = _search(problem, solution, gradient, direction, slope, active)
+        # What is left to gain is less than rounding of the states does to the loss.
+        hidden = promise <= problem.blur(solution.loss)
+        lowered, wild = _search(problem, solution, gradient, direction, slope, active, hidden)
+        failed = active[~lowered[active]]
         s, y = solution.states - before, gradient - former
         curvature = (s * y).sum(dim=-1)
         valid = curvature > 1e-10 * s.norm(dim=-1) * y.norm(dim=-1)
         inverse = torch.where(valid, 1 / torch.where(valid, curvature, 1.0), 0.0)
         scale = torch.where(valid, curvature / y.square().sum(dim=-1).clamp_min(tiny), scale)
         if len(failed):
-            # What is left to gain is less than rounding of the states does to the loss.
-            blur = problem.take(failed).blur(solution.loss[failed])
-            hidden = ~wild & (promise[failed] <= blur)
-            # Else once more without the memory, which may be what went wrong.
+            # Once more without the memory, which may be what went wrong.
             used = torch.zeros_like(hidden)
             for pair in memory:
-                used |= pair[2][failed] > 0
+                used |= pair[2] > 0
                 pair[2][failed] = 0.0
             scale[failed] = first[failed]
-            solution.status[failed[~used]] = int(IsoStatus.STALLED)
-            solution.status[failed[~used & wild]] = int(IsoStatus.NON_FINITE)
-            solution.status[failed[hidden]] = int(IsoStatus.CONVERGED)
-            active = active[~torch.isin(active, failed[hidden | ~used])]
+            ended = failed[~used[failed] | hidden[failed]]
+            solution.status[ended] = int(IsoStatus.STALLED)
+            solution.status[ended[hidden[ended]]] = int(IsoStatus.CONVERGED)
+            solution.status[ended[wild[ended]]] = int(IsoStatus.NON_FINITE)
+            active = active[~torch.isin(active, ended)]
         memory = [*memory[-_MEMORY + 1 :], (s, y, inverse)]
     return solution
 
@@ -95,12 +96,16 @@ def _search(
     direction: Tensor,
     slope: Tensor,
     active: Tensor,
+    hidden: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Halve each trajectory's step until it lowers the loss enough.
 
-    Return the trajectories for which no step did, and which of their last trials were not finite.
+    One trial is all for the `hidden`, whose loss rounding keeps from falling.  Return which of all
+    trajectories came down, and for which the last trial was not finite.
     """
     waiting, length = active.clone(), 1.0
+    lowered = torch.zeros_like(hidden)
+    wild = torch.zeros_like(hidden)
     solution.iterations[active] += 1
     for _ in range(_BACKTRACKS):
         trial = solution.states[waiting] + length * direction[waiting]
@@ -111,10 +116,11 @@ def _search(
         taken = waiting[better]
         solution.states[taken], solution.loss[taken] = trial[better], loss[better]
         gradient[taken] = slopes[better]
-        waiting, wild, length = waiting[~better], ~finite[~better], length / 2
+        lowered[taken], wild[waiting] = True, ~finite
+        waiting, length = waiting[~better & ~(finite & hidden[waiting])], length / 2
         if not len(waiting):
             break
-    return waiting, wild
+    return lowered, wild
 
 
 class _Joint:
@@ -192,9 +198,12 @@ def scipy_lbfgsb(
 
 
 def _stalled(problem: Problem, states: Tensor) -> Tensor:
-    """Say whether the line search found nothing because rounding hides what is left to gain."""
+    """Say whether the line search found nothing because rounding hides what is left to gain.
+
+    It looks at the sum, whose rounding is that of all trajectories together.
+    """
     loss, gradient = problem.losses_and_gradients(states)
     promise = _first_scale(problem) * gradient.square().sum(dim=-1) / 2
     ended = torch.full_like(loss, int(IsoStatus.STALLED), dtype=torch.int64)
-    ended[promise <= problem.blur(loss)] = int(IsoStatus.CONVERGED)
+    ended[promise <= problem.blur(loss).sum()] = int(IsoStatus.CONVERGED)
     return ended
