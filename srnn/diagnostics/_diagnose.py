@@ -7,16 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnn import _checks, integrators, metrics
+from srnn import _checks, metrics
 from srnn.data import Trajectories
-from srnn.diagnostics._diagnosis import Diagnosis, Forecast
+from srnn.diagnostics._diagnosis import Diagnosis
+from srnn.diagnostics._forecast import forecast, paired_p_value
+from srnn.diagnostics._motion import jacobians, optimise, roll
 from srnn.diagnostics._residuals import FittedResiduals, Statistic
-from srnn.errors import TrainingDiverged
 from srnn.fields import weight_of
-from srnn.flow_map import flow_map
-from srnn.iso import InitialStates, IsoStatus, optimise_initial_state
+from srnn.iso import InitialStates, IsoStatus
 from srnn.nn import QuadraticH
-from srnn.rollout import rollout
 
 __all__ = ["diagnose"]
 
@@ -103,17 +102,17 @@ def diagnose(
     halves = torch.randperm(len(data), generator=generator) % 2
     examined = data.select(chosen)
     with torch.no_grad():
-        found = _optimise(model, examined)
-        states = _roll(model, found.states, data.dt, data.steps)
-        jacobians = _jacobians(model, found.states, data)
+        found = optimise(model, examined)
+        states = roll(model, found.states, data.dt, data.steps)
+        tangents = jacobians(model, found.states, data)
         good = torch.isfinite(states).all(dim=-1).all(dim=0)
-        good &= torch.isfinite(jacobians.flatten(2)).all(dim=-1).all(dim=0)
+        good &= torch.isfinite(tangents.flatten(2)).all(dim=-1).all(dim=0)
         index = good.nonzero()[:, 0]
-        measured = _residuals(model, examined, states, jacobians, index)
+        measured = _residuals(model, examined, states, tangents, index)
         starts = found.states[index]
         measured |= _half_step(model, examined, found, index)
     sigma_q = measured["sigma_q"]
-    forecast = _forecast(model, data, chosen, cut, halves, fit_baseline, sigma_q)
+    ahead = forecast(model, data, chosen, cut, halves, fit_baseline, sigma_q)
     status = found.status
     unsettled = [IsoStatus.MAX_ITERATIONS, IsoStatus.STALLED, IsoStatus.NON_FINITE]
     learner = isinstance(model.net, torch.nn.Module) and weight_of(model.net) is not None
@@ -126,7 +125,7 @@ def diagnose(
         energy_drift=_energy_drift(model, starts, states[:, index], data.dt, steps),
         not_converged=float(torch.isin(status, torch.tensor(unsettled).to(status)).double().mean()),
         underdetermined=float((status == IsoStatus.UNDERDETERMINED).double().mean()),
-        forecast=forecast,
+        forecast=ahead,
         learns=learner and not isinstance(model.net, QuadraticH),
         **measured,
     )
@@ -171,36 +170,11 @@ def _forecast_states(value: Any, data: Trajectories) -> int:
     return states
 
 
-# -- the model's own motion -----------------------------------------------------------------------
-
-
-def _optimise(model: Any, observed: Trajectories, **settings: Any) -> InitialStates:
-    weights = model.scale.to(observed.values).factor.square().reciprocal()
-    return optimise_initial_state(model, observed, weights=weights, **settings)
-
-
-def _roll(model: Any, starts: Tensor, dt: float, steps: int) -> Tensor:
-    """States from given starts, in the data's units."""
-    scale = model.scale.to(starts)
-    method = integrators.rescaled(model.test_integrator, scale.time)
-    start, spacing = scale.encode(starts), dt / scale.time
-    states: Tensor = scale.decode(rollout(model.net, method, start, dt=spacing, steps=steps))
-    return states
-
-
-def _jacobians(model: Any, starts: Tensor, data: Trajectories) -> Tensor:
-    """F_t in the model's units."""
-    scale = model.scale.to(starts)
-    method = integrators.rescaled(model.test_integrator, scale.time)
-    start = scale.encode(starts)
-    return flow_map(model.net, method, start, dt=data.dt / scale.time, steps=data.steps)[1]
-
-
 # -- what is measured -----------------------------------------------------------------------------
 
 
 def _residuals(
-    model: Any, observed: Trajectories, states: Tensor, jacobians: Tensor, index: Tensor
+    model: Any, observed: Trajectories, states: Tensor, tangents: Tensor, index: Tensor
 ) -> dict[str, Any]:
     """Everything about residuals, of the trajectories in `index`."""
     values, fitted = observed.values[:, index], states[:, index]
@@ -222,7 +196,7 @@ def _residuals(
             | {"degrees_of_freedom": 0, "rounding": False}
         )
     factor = model.scale.to(values).factor
-    fit = FittedResiduals(residuals / factor, jacobians[:, index])
+    fit = FittedResiduals(residuals / factor, tangents[:, index])
     units = (factor[0], factor[model.dim])
     q, p = (float(v.sqrt() * unit) for v, unit in zip(fit.variances(), units, strict=True))
     # Of both together, from the two apart: the fit may weigh them unequally, and then the mean
@@ -256,10 +230,10 @@ def _half_step(
     if model.recurrent or not len(index):
         return {"half_step_ratio": None, "half_step_p": None}
     some = observed.select(index)
-    halved = _optimise(model, some, dt=observed.dt / 2, initial=found.states[index])
+    halved = optimise(model, some, dt=observed.dt / 2, initial=found.states[index])
     whole, half = found.loss[index].double(), halved.loss.double()
     ratio = float((half.sum() / whole.sum()).sqrt()) if float(whole.sum()) > 0 else math.nan
-    return {"half_step_ratio": ratio, "half_step_p": _paired_p_value(half, whole)}
+    return {"half_step_ratio": ratio, "half_step_p": paired_p_value(half, whole)}
 
 
 def _energy_drift(
@@ -270,76 +244,10 @@ def _energy_drift(
     with torch.no_grad():
         if not len(starts):
             return starts.new_zeros(steps + 1, 0)
-        moved = Trajectories.predicted(_roll(model, starts, dt, steps), dt=dt)
+        moved = Trajectories.predicted(roll(model, starts, dt, steps), dt=dt)
         drift = metrics.energy_drift(moved, model.hamiltonian, relative=False)
         velocity, force = _checks.halves(model.field(states))
         q, p = _checks.halves(states - states.mean(dim=(0, 1)))
         first_order = (velocity * p - force * q).sum(dim=-1)
         scale = first_order.double().square().mean().sqrt().to(drift)
     return drift / scale
-
-
-def _forecast(
-    model: Any,
-    data: Trajectories,
-    chosen: Tensor,
-    cut: int,
-    halves: Tensor,
-    fit_baseline: Callable[[Trajectories], Any] | None,
-    sigma_q: float,
-) -> Forecast:
-    examined = data.select(chosen)
-    truth = examined.q[cut:]
-    mean = data.q[:cut].mean(dim=(0, 1))
-    ours = _forecast_error(model, examined, cut)
-    quadratic = None
-    if fit_baseline is not None and len(data) >= 4:
-        quadratic = torch.full_like(ours, torch.nan)
-        for half in (0, 1):
-            scored = halves[chosen] == half
-            if not bool(scored.any()):
-                continue
-            try:
-                baseline = fit_baseline(data.select(halves != half))
-            except TrainingDiverged:
-                quadratic[scored] = torch.inf
-                continue
-            quadratic[scored] = _forecast_error(baseline, examined.select(scored), cut)
-    d = data.dim
-    chi = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
-    return Forecast(
-        states=cut,
-        model=ours,
-        mean=_distance(mean, truth),
-        repeat=_distance(examined.q[cut - 1], truth),
-        quadratic=quadratic,
-        quadratic_p=math.nan if quadratic is None else _paired_p_value(ours, quadratic),
-        floor=sigma_q * chi,
-    )
-
-
-def _forecast_error(model: Any, data: Trajectories, cut: int) -> Tensor:
-    with torch.no_grad():
-        starts = _optimise(model, data.first(cut)).states
-        states = _roll(model, starts, data.dt, data.steps)
-    return _distance(_checks.halves(states[cut:])[0], data.q[cut:])
-
-
-def _distance(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Position error of each trajectory, averaged over time; infinite where it is no number."""
-    error: Tensor = torch.linalg.vector_norm((prediction - truth).double(), dim=-1).mean(dim=0)
-    return torch.nan_to_num(error, nan=torch.inf, posinf=torch.inf)
-
-
-def _paired_p_value(one: Tensor, other: Tensor) -> float:
-    """Two-sided p-value of Student's paired t-test; NaN where there is none."""
-    from scipy.special import stdtr  # SciPy is slow to import
-
-    if bool(torch.isfinite(one).all()) != bool(torch.isfinite(other).all()):
-        return 0.0  # one of them diverges
-    difference = (one - other).double()
-    spread = float(difference.std()) if len(difference) > 1 else math.nan
-    if not (math.isfinite(spread) and spread > 0):
-        return math.nan
-    t = float(difference.mean()) / spread * math.sqrt(len(difference))
-    return float(2 * stdtr(len(difference) - 1, -abs(t)))

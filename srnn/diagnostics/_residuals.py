@@ -11,6 +11,7 @@ noise and slightly correlated.  Every number here is set beside its value under 
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -148,11 +149,11 @@ class FittedResiduals:
     # -- statistics -------------------------------------------------------------------------------
 
     def variances(self) -> Tensor:
-        r"""Variances of the noise in q and in p, free of bias.
+        r"""Variances of the noise in q and in p.
 
-        The mean squares of the two halves mix both, :math:`\mathbb{E}|r_a|^2 = \sum_b
-        \|R_{ab}\|^2 v_b`; this solves for v.  A negative solution, which sampling can give where a
-        half has next to no noise, is set to zero.
+        The squares of either half mix both, :math:`\mathbb{E}|r_a|^2 = \sum_b \|R_{ab}\|^2 v_b`;
+        this solves for v, which is free of bias.  A negative solution, which sampling can give
+        where a half has next to no noise, is set to zero.
 
         Returns
         -------
@@ -166,9 +167,7 @@ class FittedResiduals:
         >>> FittedResiduals(residuals, torch.eye(2).expand(2, 1, 2, 2)).variances()
         tensor([ 2., 18.], dtype=torch.float64)
         """
-        share = torch.stack([self._shares(half, self._identity()) for half in (0, 1)])
-        found: Tensor = torch.linalg.lstsq(share, self._squares()[:, None]).solution[:, 0]
-        return found.clamp_min(0.0)
+        return self._solution().clamp_min(0.0)
 
     def autocorrelation(self, half: int) -> Statistic:
         r"""Correlation of successive residuals of q (half 0) or of p (half 1).
@@ -223,8 +222,18 @@ class FittedResiduals:
     def _identity(self) -> Tensor:
         return torch.eye(len(self.values), dtype=torch.float64, device=self.values.device)
 
-    def _squares(self) -> Tensor:
-        return torch.stack([part.square().sum() for part in _checks.halves(self.values)])
+    def _solution(self) -> Tensor:
+        """Solve for the variances, which may come out negative."""
+        squares = torch.stack([half.square().sum() for half in _checks.halves(self.values)])
+        found: Tensor = self._inverse_shares @ squares
+        return found
+
+    @cached_property
+    def _inverse_shares(self) -> Tensor:
+        """What takes the squares of both halves to the variances, shape (2, 2)."""
+        share = torch.stack([self._shares(half, self._identity()) for half in (0, 1)])
+        inverse: Tensor = torch.linalg.pinv(share)
+        return inverse
 
     def _rows(self, piece: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the basis that belong to q and to p: (batch, time, d, 2d)."""
@@ -242,32 +251,41 @@ class FittedResiduals:
                 total[other] += (inner * _gram(rows[other], rows[other])).sum()
         return total
 
-    def _variance(self, half: int, kernel: Tensor, variances: Tensor) -> float:
-        """Variance of the form under Gaussian noise."""
-        v = variances[half]
-        total = self.values.shape[1] * self.dim * v * v * kernel.square().sum()
-        for piece in self.basis.split(self._pieces(len(kernel))):
+    def _variance(self, kernels: list[Tensor], variances: Tensor) -> float:
+        """Variance, under Gaussian noise, of the sum of a form of q and one of p."""
+        total = torch.zeros((), dtype=torch.float64, device=self.values.device)
+        for k, v in zip(kernels, variances, strict=True):
+            total = total + self.values.shape[1] * self.dim * (v * k).square().sum()
+        for piece in self.basis.split(self._pieces(len(self.values))):
             rows = self._rows(piece)
-            middle = sum(variances[k] * _gram(rows[k], rows[k]) for k in (0, 1))
-            # R Σ R = Σ - Q H' - H Q'
-            q = rows[half]
-            h = v * q - torch.einsum("btik,bkl->btil", q, middle) / 2
-            kq, kh = _along_time(kernel, q), _along_time(kernel, h)
-            a = _gram(h, kq)
-            total = total - 4 * v * (kh * kq).sum()
-            total = total + 2 * (a * a.mT).sum() + 2 * (_gram(h, kh) * _gram(q, kq)).sum()
+            middle = variances[0] * _gram(rows[0], rows[0]) + variances[1] * _gram(rows[1], rows[1])
+            a, b, c = torch.zeros_like(middle), torch.zeros_like(middle), torch.zeros_like(middle)
+            # R Σ R = Σ - Q H' - H Q', with Q and H taken half by half
+            for q, v, kernel in zip(rows, variances, kernels, strict=True):
+                h = v * q - torch.einsum("btik,bkl->btil", q, middle) / 2
+                kq, kh = _along_time(kernel, q), _along_time(kernel, h)
+                a, b, c = a + _gram(h, kq), b + _gram(h, kh), c + _gram(q, kq)
+                total = total - 4 * v * (kh * kq).sum()
+            total = total + 2 * (a * a.mT).sum() + 2 * (b * c).sum()
         return 2 * float(total)
 
     def _ratio(self, half: int, above: Tensor, below: Tensor) -> Statistic:
-        """Ratio of two forms; its error by the delta method."""
+        """Ratio of two forms of one half, beside that of their means; error by the delta method.
+
+        The means are those at the estimated variances.  These are themselves forms of the
+        residuals, and as uncertain: they are part of the error.
+        """
         r = _checks.halves(self.values)[half]
         measured = [float(torch.einsum("st,sbi,tbi->", k, r, r)) for k in (above, below)]
-        variances = self.variances()
-        means = [float(self._shares(half, k) @ variances) for k in (above, below)]
+        shares = [self._shares(half, k) for k in (above, below)]
+        means = [float(share @ self._solution()) for share in shares]
         if not (measured[1] > 0 and means[1] > 0):
             return Statistic(math.nan, math.nan, math.nan)
         expected = means[0] / means[1]
-        spread = self._variance(half, above - expected * below, variances)
+        weights = (shares[0] - expected * shares[1]) @ self._inverse_shares
+        kernels = [-weight * self._identity() for weight in weights]
+        kernels[half] = kernels[half] + above - expected * below
+        spread = self._variance(kernels, self.variances())
         return Statistic(
             measured[0] / measured[1], expected, math.sqrt(max(spread, 0.0)) / means[1]
         )
