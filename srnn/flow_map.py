@@ -214,7 +214,7 @@ def _transposed_twice(
     back-propagation alone would take one for each component of each state.
     """
     with torch.enable_grad():
-        start = z0.clone().requires_grad_()
+        start = z0.detach().requires_grad_()
         states = rollout(field, integrator, start, **how)
         u = torch.zeros_like(states, requires_grad=True)
         (carried,) = torch.autograd.grad(states, start, u, create_graph=True)

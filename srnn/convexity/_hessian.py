@@ -13,7 +13,7 @@ from srnn.flow_map import flow_map, rows_at_once
 from srnn.integrators import ImplicitMidpoint
 from srnn.rollout import rollout
 
-__all__ = ["Conditioning", "IsoHessian", "IsoLoss", "conditioning", "iso_hessian", "smallest_of"]
+__all__ = ["Conditioning", "IsoHessian", "conditioning", "iso_hessian"]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class IsoLoss:
     ) -> "IsoLoss":
         """Check everything that a user passes."""
         _exact_second_derivatives(integrator)
-        z0 = _batch_of_states(z0, field)
+        z0 = batch_of_states(z0, field)
         if isinstance(observed, Trajectories):
             if dt is not None and not _checks.same_spacing(observed.dt, _checks.positive(dt, "dt")):
                 raise ValueError(
@@ -209,7 +209,7 @@ class IsoLoss:
         residual = states - observed
         pull = weights * residual
         with torch.enable_grad():
-            start = z0.clone().requires_grad_()
+            start = z0.detach().requires_grad_()
             pulled = (pull * rollout(self.field, self.integrator, start, **how)).sum()
             # Sum over t of F_t^T (w_t r_t), with w_t r_t held fixed.
             (gradient,) = torch.autograd.grad(pulled, start, create_graph=True)
@@ -299,7 +299,7 @@ def conditioning(
     >>> bool(found.eigenvalues[0, 0] > found.bound), bool(found.bound > 1)
     (True, True)
     """
-    z0 = _batch_of_states(z0, field)
+    z0 = batch_of_states(z0, field)
     F = flow_map(field, integrator, z0, dt=dt, steps=steps, substeps=substeps)[1]
     w = weights_of(weights, F[..., 0], loss_from)
     product = F.mT @ (w[..., None] * F)
@@ -356,12 +356,15 @@ def _derivative(value: Tensor, by: Tensor) -> Tensor:
         basis[:, None].expand(-1, *by.shape),
         is_grads_batched=True,
         allow_unused=True,
-        materialize_grads=True,
     )
-    return rows.movedim(0, -2)
+    if rows is None:  # linear, and it depends on a network's weights alone
+        return by.new_zeros(len(by), size, size)
+    jacobian: Tensor = rows.movedim(0, -2)
+    return jacobian
 
 
-def _batch_of_states(value: Any, field: Any) -> Tensor:
+def batch_of_states(value: Any, field: Any) -> Tensor:
+    """Return initial states (batch, 2*dim), detached."""
     if not hasattr(field, "dim"):
         raise TypeError(f"Expected a field with `dim`; got {type(field).__name__}.")
     z0: Tensor = _checks.state(value, "z0", int(field.dim)).detach()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import State
-from srnn.convexity._hessian import IsoLoss
+from srnn.convexity._hessian import IsoLoss, batch_of_states
 from srnn.rollout import rollout
 
 __all__ = [
@@ -231,10 +231,9 @@ def eigenvalue_grid(
     lengths = [_checks.positive_int(horizon, "horizons") for horizon in horizons]
     if not spreads or not lengths:
         raise ValueError("Expected at least one of `sigmas` and one of `horizons`.")
+    z0 = batch_of_states(z0, field)
     with torch.no_grad():
-        clean = rollout(
-            field, integrator, z0.detach(), dt=dt, steps=max(lengths), substeps=substeps
-        )
+        clean = rollout(field, integrator, z0, dt=dt, steps=max(lengths), substeps=substeps)
     # Drawn in double precision on the CPU, the same for every dtype and device.
     unit = torch.randn(
         clean.shape, generator=_checks.as_generator(generator), dtype=torch.float64
