@@ -68,6 +68,42 @@ def test_an_mlp_is_what_pytorch_says() -> None:
     torch.testing.assert_close(net(x), nn.Sequential(a, nn.Tanh(), b, nn.Tanh(), c)(x))
 
 
+@pytest.mark.parametrize("hidden", [7, (7, 5), (7, 5, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 4, 3)], ids=str)
+def test_the_input_hessian_is_that_of_autograd(
+    shape: tuple[int, ...], hidden: int | tuple[int, ...]
+) -> None:
+    net = MLP(3, 1, hidden, generator=seeded(0), dtype=F64)
+    with torch.no_grad():  # far from linear
+        for layer in net.layers:
+            layer.weight.mul_(3)
+    x = randn(0, *shape)
+    found = net.input_hessian(x)
+    assert found.shape == (*shape, 3)
+    assert torch.equal(found, found.mT)
+    each = [torch.autograd.functional.hessian(net, y) for y in x.reshape(-1, 3)]
+    expected = torch.stack(each).reshape(found.shape)
+    assert expected.abs().amax() > 0.1
+    torch.testing.assert_close(found.detach(), expected, rtol=1e-12, atol=1e-13)
+    flat = x.reshape(-1, 3)
+    mapped = torch.func.vmap(net.input_hessian)(flat).reshape(found.shape)
+    torch.testing.assert_close(mapped, found, rtol=1e-13, atol=1e-14)
+
+
+def test_the_input_hessian_is_differentiable_in_weights_and_input() -> None:
+    net = MLP(3, 1, (5, 4), generator=seeded(0), dtype=F64)
+    x = randn(0, 2, 3).requires_grad_()
+    weights = [w for name, w in net.named_parameters() if name != "layers.2.bias"]
+    assert torch.autograd.gradcheck(lambda x, *_: net.input_hessian(x), (x, *weights))
+
+
+def test_a_network_of_more_outputs_has_no_hessian() -> None:
+    with pytest.raises(
+        ValueError, match=r"^Expected a network with one output .* got 2 outputs\.$"
+    ):
+        MLP(3, 2, 4, generator=seeded(0)).input_hessian(torch.zeros(3))
+
+
 def test_a_network_of_more_outputs_has_no_gradient() -> None:
     net = MLP(3, 2, 4, generator=seeded(0))
     with pytest.raises(ValueError, match=r"Expected a network with one output .* got 2 outputs"):
@@ -138,6 +174,46 @@ def test_an_hnet_is_the_sum_of_its_halves(hidden: int | tuple[int, ...], quadrat
     torch.testing.assert_close(net.potential_gradient(q), gradient[:, :2], rtol=1e-12, atol=1e-13)
     torch.testing.assert_close(net.kinetic_gradient(p), gradient[:, 2:], rtol=1e-12, atol=1e-13)
     assert net(z[0]).shape == ()
+
+
+@pytest.mark.parametrize("quadratic", [False, True])
+@pytest.mark.parametrize("hidden", [8, (8, 6, 4)], ids=str)
+def test_the_hessians_of_an_hnets_halves_are_the_blocks_of_its_own(
+    hidden: int | tuple[int, ...], quadratic: bool
+) -> None:
+    net, z = random_hnet(0, 2, hidden, quadratic), randn(0, 5, 4)
+    whole = torch.stack([torch.autograd.functional.hessian(net, x) for x in z])
+    blocks = (net.potential_hessian(z[:, :2]), net.kinetic_hessian(z[:, 2:]))
+    torch.testing.assert_close(blocks[0].detach(), whole[:, :2, :2], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(blocks[1].detach(), whole[:, 2:, 2:], rtol=1e-12, atol=1e-13)
+    assert whole[:, :2, 2:].abs().max() == 0
+
+
+def test_the_hessians_of_a_quadratic_hamiltonian_are_its_matrices_symmetric_parts() -> None:
+    net, z = QuadraticH(2, dtype=F64), randn(0, 3, 5, 4)
+    with torch.no_grad():
+        net.kinetic.matrix.copy_(randn(1, 2, 2))
+        net.potential.matrix.copy_(randn(2, 2, 2))
+        net.potential.vector.fill_(3.0)
+    whole = torch.autograd.functional.hessian(net, z[0, 0])
+    kinetic, potential = net.kinetic_hessian(z[..., 2:]), net.potential_hessian(z[..., :2])
+    assert kinetic.shape == potential.shape == (3, 5, 2, 2)
+    torch.testing.assert_close(kinetic[2, 4].detach(), whole[2:, 2:], rtol=1e-14, atol=0)
+    torch.testing.assert_close(potential[2, 4].detach(), whole[:2, :2], rtol=1e-14, atol=0)
+    x = z[..., :2]
+    assert torch.equal(net.potential.hessian(x), potential)
+
+
+@pytest.mark.parametrize(
+    "net", [HNet(2, 4, generator=seeded(0)), QuadraticH(2)], ids=["hnet", "quadratic"]
+)
+def test_hessians_refuse_what_the_gradients_refuse(net: HNet | QuadraticH) -> None:
+    for hessian, name in ((net.kinetic_hessian, "p"), (net.potential_hessian, "q")):
+        text = rf"^Expected `{name}` to have shape \(batch, dim\) with dim=2; got \(3, 4\)\.$"
+        with pytest.raises(ValueError, match=text):
+            hessian(torch.zeros(3, 4))
+        with pytest.raises(TypeError, match=r"^Expected `x` and `weights` to have one dtype"):
+            hessian(torch.zeros(3, 2, dtype=F64))
 
 
 def test_the_halves_of_an_hnet_have_weights_of_their_own() -> None:
