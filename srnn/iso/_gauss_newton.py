@@ -36,7 +36,7 @@ def gauss_newton(
     solution.status[~good] = int(IsoStatus.NON_FINITE)
     active = good.nonzero()[:, 0]
     damping = torch.zeros_like(at.loss, dtype=torch.float64)
-    wild = torch.zeros_like(good)  # whether the last trial left the finite numbers
+    wild = torch.zeros_like(good)  # whether the last trial not taken left the finite numbers
     rounding = problem.rounding
     for tried in range(max_iterations + 1):
         now = at.take(active)
@@ -59,7 +59,7 @@ def gauss_newton(
         solution.states[taken] = trial[better]
         hidden = finite & ~better & (promise <= part.blur(at.loss[active]))
         at.put(taken, new.take(better.nonzero()[:, 0]))
-        wild[active] = ~finite
+        wild[active[~better]] = ~finite[~better]
         eased = torch.where(damping[active] > 10 * _FIRST_DAMPING, damping[active] / 10, 0.0)
         raised = (10 * damping[active]).clamp_min(_FIRST_DAMPING)
         damping[active] = torch.where(better, eased, raised)
@@ -69,7 +69,7 @@ def gauss_newton(
         # What is left to gain is less than rounding of the states does to the loss.
         solution.status[active[hidden]] = int(IsoStatus.CONVERGED)
         active = active[~(stuck | hidden)]
-    solution.status[active[wild[active]]] = int(IsoStatus.NON_FINITE)
+    solution.status[active[wild[active] & (damping[active] > 0)]] = int(IsoStatus.NON_FINITE)
     solution.loss = at.loss
     return solution, at
 

@@ -51,6 +51,7 @@ class _Given(NamedTuple):
     integrator: Any
     time: float  # the field's unit of time
     scale: Any
+    spacing: float | None = None  # the only one that is known
 
 
 def optimise_initial_state(
@@ -198,7 +199,8 @@ def _given(thing: Any, integrator: Any) -> _Given:
         if thing.recurrent and integrator is not None:
             raise ValueError(_own_step(thing.net, integrator))
         time = thing.scale.time
-        return _Given(thing.net, integrators.rescaled(method, time), time, thing.scale)
+        known = thing.dt if thing.recurrent else None
+        return _Given(thing.net, integrators.rescaled(method, time), time, thing.scale, known)
     if hasattr(thing, "init") and hasattr(thing, "step") and hasattr(thing, "read"):
         if integrator is not None:
             raise ValueError(_own_step(thing, integrator))
@@ -242,6 +244,11 @@ def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, f
         if dt is None:
             raise ValueError("Observations in a tensor need `dt`, the time between two states.")
         spacing = _checks.positive(dt, "dt")
+    if given.spacing is not None and not _checks.same_spacing(spacing, given.spacing):
+        raise ValueError(
+            f"{type(given.field).__name__} has learnt steps of dt={given.spacing!r} and knows no "
+            f"others; got dt={spacing!r}."
+        )
     values = _checks.state(_checks.known_float(values, "observed"), "observed", given.field.dim)
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(
