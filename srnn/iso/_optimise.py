@@ -54,6 +54,7 @@ class _Given(NamedTuple):
     spacing: float | None = None  # the only one that is known
 
 
+@torch.inference_mode(False)  # the methods differentiate, also where a caller does not
 def optimise_initial_state(
     model_or_system: Any,
     observed: Trajectories | Tensor,
