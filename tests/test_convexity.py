@@ -250,6 +250,30 @@ def test_the_inverse_predicts_the_covariance_of_the_estimated_start() -> None:
     torch.testing.assert_close(measured, sigma**2 / found.eigenvalues[0], rtol=0.1, atol=0)
 
 
+def test_conditioning_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    z0, weights = 0.2 * randn(5, 4, 4), randn(6, 6, 4, 4).square()
+    how: dict[str, Any] = {"dt": 0.2, "steps": 5, "weights": weights}
+    whole = conditioning(HenonHeiles(), "leapfrog", z0, **how)
+    monkeypatch.setattr("srnn.convexity._hessian._PIECE", 1)
+    pieces = conditioning(HenonHeiles(), "leapfrog", z0, **how)
+    torch.testing.assert_close(pieces.eigenvalues, whole.eigenvalues, rtol=1e-12, atol=0)
+    torch.testing.assert_close(pieces.bound, whole.bound, rtol=1e-10, atol=0)
+
+
+def test_of_a_chain_of_twenty_ten_points_are_conditioned_far_better_than_the_last() -> None:
+    # The exact motion, by leapfrog on the Hamiltonian made for it; the oracle by matrix powers.
+    chain, dt = SpringChain.random(20, generator=seeded(0)), 0.1
+    step = torch.linalg.matrix_exp(dt * chain.matrix())
+    powers = [torch.linalg.matrix_power(step, t) for t in range(10)]
+    found = conditioning(
+        chain.shadow_hamiltonian(dt), "leapfrog", torch.zeros(1, 40, dtype=F64), dt=dt, steps=9
+    )
+    expected = torch.linalg.cond(sum((P.mT @ P for P in powers), torch.zeros_like(step)))
+    torch.testing.assert_close(found.condition[0], expected, rtol=1e-9, atol=0)
+    assert 20 < expected < 30
+    assert torch.linalg.cond(powers[9].mT @ powers[9]) > 300
+
+
 def test_every_integrator_has_a_conditioning() -> None:
     found = conditioning(DoublePendulum(), "implicit-midpoint", randn(7, 2, 4), dt=0.1, steps=5)
     assert (found.bound > 1).all()

@@ -15,6 +15,9 @@ from srnn.rollout import rollout
 
 __all__ = ["Conditioning", "IsoHessian", "conditioning", "iso_hessian"]
 
+# Numbers in the Jacobians that are held at a time.
+_PIECE = 1 << 22
+
 
 @dataclass(frozen=True)
 class IsoHessian:
@@ -300,11 +303,17 @@ def conditioning(
     (True, True)
     """
     z0 = batch_of_states(z0, field)
-    F = flow_map(field, integrator, z0, dt=dt, steps=steps, substeps=substeps)[1]
-    w = weights_of(weights, F[..., 0], loss_from)
-    product = F.mT @ (w[..., None] * F)
-    each = smallest_of(product).clamp(min=0)  # rounding may leave a zero below zero
-    return Conditioning(_eigenvalues(product.sum(dim=0)), each.sum(dim=0))
+    count = _checks.positive_int(steps, "steps") + 1
+    w = weights_of(weights, z0.expand(count, *z0.shape), loss_from)
+    size = max(1, _PIECE // (count * z0.shape[-1] ** 2))
+    eigenvalues, bounds = [], []
+    for start, weight in zip(z0.split(size), w.split(size, dim=1), strict=True):
+        F = flow_map(field, integrator, start, dt=dt, steps=steps, substeps=substeps)[1]
+        product = F.mT @ (weight[..., None] * F)
+        eigenvalues.append(_eigenvalues(product.sum(dim=0)))
+        # Rounding may leave a zero below zero.
+        bounds.append(smallest_of(product).clamp(min=0).sum(dim=0))
+    return Conditioning(torch.cat(eigenvalues), torch.cat(bounds))
 
 
 def weights_of(weights: Tensor | None, values: Tensor, loss_from: int) -> Tensor:

@@ -71,7 +71,7 @@ def eigenvalue_along(
     Parameters
     ----------
     field, integrator, z0, observed, dt, loss_from, weights, substeps
-        As :func:`iso_hessian` takes them.
+        As :func:`srnn.convexity.iso_hessian` takes them.
     direction : Tensor, shape (2*dim,) or (batch, 2*dim)
         u, brought to length 1.
     distances : sequence of float, shape (points,)
@@ -85,7 +85,8 @@ def eigenvalue_along(
     Raises
     ------
     ValueError, TypeError
-        As :func:`iso_hessian`; a direction of length zero, distances that are not finite.
+        As :func:`srnn.convexity.iso_hessian`; a direction of length zero, distances that are not
+        finite.
 
     Examples
     --------
@@ -209,7 +210,7 @@ def eigenvalue_grid(
     Raises
     ------
     ValueError, TypeError
-        As :func:`iso_hessian`; an empty grid.
+        As :func:`srnn.convexity.iso_hessian`; an empty grid.
 
     Examples
     --------
@@ -310,7 +311,7 @@ def convex_radius(
     Parameters
     ----------
     field, integrator, z0, observed, dt, loss_from, weights, substeps
-        As :func:`iso_hessian` takes them.
+        As :func:`srnn.convexity.iso_hessian` takes them.
     limit : float
         Largest distance to look at, in the unit of the states.
     directions : int or Tensor, shape (directions, 2*dim)
@@ -330,8 +331,8 @@ def convex_radius(
     Raises
     ------
     ValueError, TypeError
-        As :func:`iso_hessian`; a direction of length zero, a limit or tolerance that is not
-        positive.
+        As :func:`srnn.convexity.iso_hessian`; a direction of length zero, a limit or tolerance
+        that is not positive.
 
     Examples
     --------
