@@ -415,7 +415,7 @@ def test_where_the_loss_is_not_convex_at_the_start_the_radius_is_zero() -> None:
 
 def test_random_directions_are_the_generators_and_a_trajectory_is_alone_as_among_others() -> None:
     z0, data = pendulum_data()
-    how: dict[str, Any] = {"limit": 3.0, "directions": 4, "points": 8, "dt": 0.1}
+    how: dict[str, Any] = {"limit": 3.0, "directions": 4, "points": 8, "tolerance": 0.05, "dt": 0.1}
 
     def radius(z: Tensor, y: Tensor, seed: int) -> ConvexRadius:
         return convex_radius(Pendulum(), "leapfrog", z, y, generator=seeded(seed), **how)
@@ -474,7 +474,7 @@ def refused(function: str, **changes: Any) -> Any:
             r"^The second derivatives of 'implicit-midpoint' are not exact",
         ),
         ("iso_hessian", {"integrator": "none"}, ValueError, r"^Unknown `integrator`: 'none'\."),
-        ("iso_hessian", {"field": 3}, TypeError, r"^Expected a field with `dim`; got int\.$"),
+        ("iso_hessian", {"field": 3}, TypeError, r"^Expected a field, a Hamiltonian .*; got int\."),
         (
             "iso_hessian",
             {"dt": None},
@@ -637,6 +637,25 @@ def test_what_is_refused(function: str, changes: Any, error: Any, text: str) -> 
 )
 def test_the_call_that_the_refusals_change_is_a_good_one(function: str) -> None:
     refused(function)
+
+
+def test_of_a_model_the_field_is_asked_for() -> None:
+    model = srnn.SRNN(dim=1, hidden=4)
+    with pytest.raises(
+        TypeError, match=r"^Expected a field; got the model SRNN\. Pass model\.field"
+    ):
+        refused("iso_hessian", field=model)
+
+
+def test_one_direction_may_stand_alone() -> None:
+    z0, data = pendulum_data(steps=10)
+    u = torch.tensor([3.0, 0.0])
+    found = convex_radius(
+        Pendulum(), "leapfrog", z0, data, limit=1.0, directions=u, points=2, dt=0.1
+    )
+    assert found.directions.tolist() == [[1.0, 0.0]]
+    with pytest.raises(ValueError, match=r"^Expected the last axis of `directions` .* shape \(\)"):
+        refused("convex_radius", directions=torch.tensor(1.0))
 
 
 def test_a_dt_that_contradicts_the_trajectories_is_refused() -> None:

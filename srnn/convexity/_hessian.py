@@ -9,6 +9,7 @@ from torch import Tensor
 from srnn import _checks, integrators
 from srnn._types import Hessians, PerTrajectory, State
 from srnn.data import Trajectories
+from srnn.fields import as_field
 from srnn.flow_map import flow_map, rows_at_once
 from srnn.integrators import ImplicitMidpoint
 from srnn.rollout import rollout
@@ -374,9 +375,8 @@ def _derivative(value: Tensor, by: Tensor) -> Tensor:
 
 def batch_of_states(value: Any, field: Any) -> Tensor:
     """Return initial states (batch, 2*dim), detached."""
-    if not hasattr(field, "dim"):
-        raise TypeError(f"Expected a field with `dim`; got {type(field).__name__}.")
-    z0: Tensor = _checks.state(value, "z0", int(field.dim)).detach()
+    dim = field.dim if hasattr(field, "init") else as_field(field).dim  # a recurrent net is none
+    z0: Tensor = _checks.state(value, "z0", int(dim)).detach()
     if z0.ndim != 2:
         raise ValueError(
             f"Expected `z0` to have shape (batch, 2*dim); got {tuple(z0.shape)}. "

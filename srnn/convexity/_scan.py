@@ -350,7 +350,7 @@ def convex_radius(
     points = _checks.positive_int(points, "points")
     tolerance = _checks.positive(tolerance, "tolerance") * limit
     if isinstance(directions, Tensor):
-        u = _directions(directions.reshape(-1, directions.shape[-1]), "directions", z0)
+        u = _directions(directions, "directions", z0).reshape(-1, z0.shape[-1])
     else:
         count = _checks.positive_int(directions, "directions")
         u = torch.randn(
