@@ -171,6 +171,7 @@ def flow_map(
     if isinstance(integrator, _LIFTED) and TangentField(field, 1).closed_form:
         work, size = _lifted, max(1, _PIECE // (count * 4 * dim * dim))
     else:
+        substeps = _checks.positive_int(substeps, "substeps")
         work, size = _transposed_twice, rows_at_once(field, count * substeps)
     pieces = [work(field, integrator, piece, how) for piece in flat.split(size)]
     states = torch.cat([piece[0] for piece in pieces], dim=1)

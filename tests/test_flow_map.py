@@ -54,6 +54,7 @@ def onet() -> srnn.ONet:
     return srnn.ONet(2, 8, generator=seeded(3), dtype=F64)
 
 
+CONVEX = ConvexH(2)
 CHAIN = SpringChain([1.0, 2.0, 0.5], [3.0, 1.0, 2.0, 4.0])
 CASES: dict[str, tuple[Any, Any]] = {
     f"hnet-{name}": (random_hnet(1), name) for name in integrators.available()
@@ -271,7 +272,10 @@ def test_it_leaves_no_trace(name: str) -> None:
         assert all(w.grad is None for w in field.parameters())
 
 
-@pytest.mark.parametrize("name", ["hnet-deep", "convex", "pendulum", "onet-rk4", "joint-tao2"])
+@pytest.mark.parametrize(
+    "name",
+    ["hnet-deep", "convex", "pendulum", "onet-rk4", "joint-tao2", "falling", "falling-jointly"],
+)
 def test_the_tangent_field_is_the_variational_equation(name: str) -> None:
     field = srnn.fields.as_field(CASES[name][0])
     d = field.dim
@@ -348,6 +352,7 @@ def test_matrices_that_are_not_of_states_are_refused(function: Any, shape: tuple
         ({"dt": 0.0}, ValueError, r"^Expected `dt` to be a positive finite number; got 0\.0\.$"),
         ({"steps": 0}, ValueError, r"^Expected `steps` to be at least 1; got 0\.$"),
         ({"steps": 2.0}, TypeError, r"^Expected `steps` to be an integer; got 2\.0\.$"),
+        ({"substeps": 0.5, "field": CONVEX}, TypeError, r"^Expected `substeps` to be an integer;"),
         ({"substeps": 0}, ValueError, r"^Expected `substeps` to be at least 1; got 0\.$"),
         ({"z0": torch.zeros(3, 3)}, ValueError, r"^Expected `z0` to have shape \(batch, 2\*dim\)"),
         ({"z0": torch.zeros(3, 4)}, TypeError, r"^Expected `z0` and `field` to have one dtype;"),
