@@ -91,7 +91,8 @@ class Diagnosis:
     autocorrelation_q, autocorrelation_p : Statistic
         Of successive residuals: :meth:`FittedResiduals.autocorrelation`.
     growth_q, growth_p : Statistic
-        Mean square at the end over that at the start: :meth:`FittedResiduals.growth`.
+        Logarithm of the mean square at the end over that at the start:
+        :meth:`FittedResiduals.growth`.
     residual_size : Tensor, shape (time, 2)
         Root mean square of the residuals of q and of p at every time.
     clean_error, clean_expected : float or None

@@ -192,9 +192,11 @@ class FittedResiduals:
         return self._ratio(half, (shift + shift.mT) / 2, identity)
 
     def growth(self, half: int) -> Statistic:
-        """Mean square of the last third of a trajectory's residuals over that of the first third.
+        """Logarithm of how much larger residuals are at the end of a trajectory than at its start.
 
-        Each is divided by its expected value, so that white noise gives 1.
+        Of the mean square of the last third over that of the first third, each divided by its
+        expected value, so that white noise gives 0.  The ratio itself is skewed; its logarithm is
+        close to normal.
 
         Returns
         -------
@@ -205,17 +207,17 @@ class FittedResiduals:
         >>> import torch
         >>> residuals = torch.tensor([[[1.0, 1.0]], [[1.0, 1.0]], [[-2.0, -2.0]]])
         >>> fitted = FittedResiduals(residuals, torch.eye(2).expand(3, 1, 2, 2))
-        >>> print(fitted.growth(0))
-        4.000 (white noise: 1.000 ± 1.732)
+        >>> print(fitted.growth(0))  # of log 4
+        1.386 (white noise: 0.000 ± 1.732)
         """
         count = max(1, len(self.values) // 3)
         ends = torch.zeros(2, len(self.values), dtype=torch.float64, device=self.values.device)
         ends[0, -count:], ends[1, :count] = 1, 1
-        late, early = torch.diag(ends[0]), torch.diag(ends[1])
-        found = self._ratio(half, late, early)
-        if not found.expected > 0:
+        found = self._ratio(half, torch.diag(ends[0]), torch.diag(ends[1]))
+        if not (found.value > 0 and found.expected > 0):
             return Statistic(math.nan, math.nan, math.nan)
-        return Statistic(found.value / found.expected, 1.0, found.error / found.expected)
+        value = math.log(found.value / found.expected)
+        return Statistic(value, 0.0, found.error / found.expected)
 
     # -- quadratic forms A = K ⊗ (one half), K over time ------------------------------------------
 

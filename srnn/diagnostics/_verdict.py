@@ -79,7 +79,9 @@ def _residuals(d: Any) -> dict[str, str]:
     growing = {"q": d.growth_q, "p": d.growth_p}
     growing = {name: s for name, s in growing.items() if s.p_value < level and s.z > 0}
     if growing:
-        listed = ", ".join(f"{name} {s}" for name, s in growing.items())
+        listed = ", ".join(
+            f"those of {name} {math.exp(s.value / 2):.3g} times" for name, s in growing.items()
+        )
         found["growing"] = (
             f"The residuals grow along the trajectories, {listed}: the model's error adds up, or "
             "the noise grows."
@@ -126,7 +128,7 @@ def report(d: Any) -> str:
     ]
     for name, q, p in (
         ("autocorrelation", d.autocorrelation_q, d.autocorrelation_p),
-        ("growth", d.growth_q, d.growth_p),
+        ("log growth", d.growth_q, d.growth_p),
     ):
         lines += [f"  {name:16} q {q}", f"  {'':16} p {p}"]
     if d.clean_error is not None:
