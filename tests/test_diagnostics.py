@@ -362,6 +362,21 @@ def test_other_units_give_the_same_findings(chain, data, found):
     torch.testing.assert_close(other.forecast.model, 1000 * found.forecast.model)
 
 
+def test_the_noise_that_a_fit_estimated_weighs_the_observations(chain, clean):
+    scale = torch.tensor([0.5] * 5 + [0.05] * 5, dtype=F64)
+    noisy = srnn.Trajectories.from_states(clean.values + scale * randn(9, 10, 100, 10), dt=0.1)
+    errors = []
+    for noise in (None, (0.5, 0.05)):
+        model = srnn.Model(chain.shadow_hamiltonian(0.1))
+        model.noise = noise
+        found = diagnose(model, noisy, generator=seeded(3))
+        assert "white" in found.findings
+        assert found.sigma_q == pytest.approx(0.5, rel=0.03)
+        assert found.sigma_p == pytest.approx(0.05, rel=0.2)
+        errors.append((found.starts - clean.values[0]).square().mean())
+    assert errors[1] < 0.5 * errors[0]
+
+
 # -- forecasts ------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from srnn import _checks, metrics
 from srnn.data import Trajectories
 from srnn.diagnostics._diagnosis import Diagnosis
 from srnn.diagnostics._forecast import forecast, paired_p_value
-from srnn.diagnostics._motion import jacobians, optimise, roll
+from srnn.diagnostics._motion import jacobians, optimise, roll, unit
 from srnn.diagnostics._residuals import FittedResiduals, Statistic
 from srnn.fields import weight_of
 from srnn.iso import InitialStates, IsoStatus
@@ -37,9 +37,9 @@ def diagnose(
     r"""Say how well a model explains data, and what stands in its way.
 
     Every trajectory's initial state is optimised on all of its states
-    (:func:`srnn.iso.optimise_initial_state`), q and p weighted by the model's units as in training;
-    what is then left over is examined.  Forecasts start from initial states optimised on the first
-    states only.
+    (:func:`srnn.iso.optimise_initial_state`), q and p weighed by the noise that the model's fit
+    estimated, or else by the model's units; what is then left over is examined.  Forecasts start
+    from initial states optimised on the first states only.
 
     Parameters
     ----------
@@ -195,15 +195,15 @@ def _residuals(
             | dict.fromkeys(nothing, math.nan)
             | {"degrees_of_freedom": 0, "rounding": False}
         )
-    factor = model.scale.to(values).factor
-    fit = FittedResiduals(residuals / factor, tangents[:, index])
-    units = (factor[0], factor[model.dim])
-    q, p = (float(v.sqrt() * unit) for v, unit in zip(fit.variances(), units, strict=True))
+    units = unit(model, values)
+    fit = FittedResiduals(residuals / units, tangents[:, index])
+    ends = (units[0], units[-1])
+    q, p = (float(v.sqrt() * size) for v, size in zip(fit.variances(), ends, strict=True))
     # Of both together, from the two apart: the fit may weigh them unequally, and then the mean
     # square of all residuals has no simple number of degrees of freedom.
     sigma = math.sqrt((q * q + p * p) / 2)
     eps = 10 * len(values) * torch.finfo(values.dtype).eps
-    size = (values / factor).double().square().mean().sqrt()
+    size = (values / units).double().square().mean().sqrt()
     if observed.clean is not None:
         error = (fitted - observed.clean[:, index]).double()
         found["clean_error"] = float(error.square().mean().sqrt())

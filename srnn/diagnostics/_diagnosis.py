@@ -110,7 +110,7 @@ class Diagnosis:
         Two-sided p-value of the paired t-test, over trajectories, that both are the same.
     condition_number : float
         Median over trajectories of the condition number of :math:`\sum_t F_t^\top F_t`, in the
-        model's units.
+        units by which the fit weighs q and p.
     not_converged, underdetermined : float
         Shares of the examined trajectories whose initial-state optimisation ended so.
     forecast : Forecast

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from srnn import integrators
@@ -11,9 +12,22 @@ from srnn.iso import InitialStates, optimise_initial_state
 from srnn.rollout import rollout
 
 
+def unit(model: Any, like: Tensor) -> Tensor:
+    """Size of each coordinate in which a residual counts as one, shape (2*dim,).
+
+    The noise that a fit estimated, which is what predictions weigh the observations by; before
+    such a fit, the model's unit of the coordinate.
+    """
+    factor: Tensor = model.scale.to(like).factor
+    if getattr(model, "noise", None) is None:
+        return factor
+    half = torch.ones(model.dim, dtype=like.dtype, device=like.device)
+    return torch.cat([sigma * half for sigma in model.noise])
+
+
 def optimise(model: Any, observed: Trajectories, **settings: Any) -> InitialStates:
-    """Fit initial states, q and p weighed by the model's units."""
-    weights = model.scale.to(observed.values).factor.square().reciprocal()
+    """Fit initial states, q and p weighed by their units."""
+    weights = unit(model, observed.values).square().reciprocal()
     return optimise_initial_state(model, observed, weights=weights, **settings)
 
 
@@ -27,8 +41,11 @@ def roll(model: Any, starts: Tensor, dt: float, steps: int) -> Tensor:
 
 
 def jacobians(model: Any, starts: Tensor, data: Trajectories) -> Tensor:
-    """F_t in the model's units."""
+    """F_t, in the units of the residuals."""
     scale = model.scale.to(starts)
     method = integrators.rescaled(model.test_integrator, scale.time)
     start = scale.encode(starts)
-    return flow_map(model.net, method, start, dt=data.dt / scale.time, steps=data.steps)[1]
+    found = flow_map(model.net, method, start, dt=data.dt / scale.time, steps=data.steps)[1]
+    ratio = scale.factor / unit(model, starts)
+    in_units: Tensor = found * (ratio[:, None] / ratio)
+    return in_units
