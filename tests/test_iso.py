@@ -210,13 +210,26 @@ def test_never_worse_than_its_start_however_wild(name: str, method: str) -> None
     model, integrator = MODELS[name](), None if name == "RNN" else "leapfrog"
     y = observations(model, integrator, count=6)
     wild = y[0] + torch.tensor([0.0, 0.1, 1.0, 10.0, 1e3, 1e9], dtype=F64)[:, None]
-    found = optimise_initial_state(
-        model, y, dt=0.2, integrator=integrator, method=method, initial=wild
-    )
-    before, after = (losses(model, integrator, z, y, 0.2) for z in (wild, found.states))
-    assert bool((after <= before).all())
-    torch.testing.assert_close(found.loss, after, rtol=1e-12, atol=0)
+    how: dict[str, Any] = {"dt": 0.2, "integrator": integrator, "method": method, "initial": wild}
+    before = losses(model, integrator, wild, y, 0.2)
+    for most in (1, 2, 3, None):  # each step, and where they lead
+        found = optimise_initial_state(model, y, max_iterations=most, **how)
+        after = losses(model, integrator, found.states, y, 0.2)
+        assert bool((after <= before).all())
+        torch.testing.assert_close(found.loss, after, rtol=1e-12, atol=0)
     assert bool((after[:3] < before[:3]).all())  # it goes on beside the wild ones
+
+
+@pytest.mark.parametrize("method", BATCHED)
+def test_no_step_goes_up_where_full_ones_overshoot(method: str) -> None:
+    pendulum = srnn.systems.Pendulum()
+    y = 2 * randn(0, 12, 40, 2)  # no pendulum's motion: the residuals stay large
+    before = losses(pendulum, "leapfrog", y[0], y, 0.5)
+    for most in (1, 2, 3):
+        found = optimise_initial_state(pendulum, y, dt=0.5, method=method, max_iterations=most)
+        after = losses(pendulum, "leapfrog", found.states, y, 0.5)
+        assert bool((after <= before).all())
+        before = after
 
 
 @pytest.mark.parametrize("method", METHODS)

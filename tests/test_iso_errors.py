@@ -179,7 +179,15 @@ class SinglePrecision(Oscillator):
         return super().potential_gradient(q.float()).to(q.dtype)
 
 
+class Fine(Oscillator):
+    """A force whose slope changes sign thirty times in a unit of length."""
+
+    def potential_gradient(self, q: Tensor) -> Tensor:
+        return q + torch.sin(100 * q) / 10
+
+
 FALSE_ALARMS = [
+    ("fine structure", Fine(), 1.0, 0.1),
     ("at a kink", Walls(), 0.0, 0.1),
     ("single precision inside", SinglePrecision(), 1.0, 0.1),
     ("single precision inside, near equilibrium", SinglePrecision(), 1e-6, 0.1),
