@@ -264,6 +264,14 @@ def test_data_without_noise_leave_rounding(chain, clean, dtype):
     assert found.sigma < 100 * torch.finfo(dtype).eps
 
 
+def test_half_the_step_must_change_something_that_matters(found):
+    """A large sample makes the smallest change certain."""
+    small = dataclasses.replace(found, half_step_ratio=1.0005, half_step_p=1e-9)
+    assert not {"tied-to-step", "coarse-step"} & set(small.findings)
+    large = dataclasses.replace(found, half_step_ratio=1 / 1.002, half_step_p=1e-9)
+    assert "coarse-step" in large.findings
+
+
 def test_an_untrained_model_is_worse_than_naive(data):
     for net in (srnn.HNet, srnn.ONet):
         untrained = srnn.Model(net(5, 16, generator=seeded(0)).double())
@@ -535,6 +543,14 @@ def test_growing_residuals_are_found(exact, clean):
     assert found.growth_q.z > 5
     assert found.residual_size.shape == (10, 2)
     assert found.residual_size[-1, 0] > 1.5 * found.residual_size[0, 0]
+
+
+def test_shrinking_residuals_are_not_growing(exact, clean):
+    ramp = torch.linspace(0.4, 0.05, 10, dtype=F64)[:, None, None]
+    values = clean.values + ramp * randn(3, 10, 100, 10)
+    found = diagnose(exact, srnn.Trajectories.from_states(values, dt=0.1))
+    assert found.growth_q.z < -5
+    assert "growing" not in found.findings
 
 
 def test_one_trajectory_has_no_test_of_the_step(exact, data, clean):
