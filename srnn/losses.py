@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from srnn._types import TrajectoryValues
+from srnn._types import State, TrajectoryValues
 from srnn.data import Trajectories
 from srnn.fields import as_field
 from srnn.integrators import Integrator
@@ -22,8 +22,10 @@ def trajectory_loss(
     *,
     loss_from: int = 1,
     substeps: int = 1,
+    start: State | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    r"""Mean squared residual of rollouts from the first observed states.
+    r"""Mean squared residual of rollouts from the first observed states, or from given ones.
 
     :math:`\frac{1}{N}\sum_i \|z_i - \hat z_i(\theta)\|^2` over the states from `loss_from` on
     (section 3.3 of the paper), with N the number of residuals.
@@ -42,6 +44,10 @@ def trajectory_loss(
         First state that counts.
     substeps : int
         Integrator steps between two observed states.
+    start : Tensor, shape (batch, 2*dim), optional
+        Where the rollouts begin; by default at the first observed states.
+    weights : Tensor, shape (2*dim,), optional
+        Weight of each coordinate's squared residual.
 
     Returns
     -------
@@ -56,8 +62,11 @@ def trajectory_loss(
     0.5
     """
     steps = len(target) - 1
-    prediction = rollout(net, integrator, target[0], dt=dt, steps=steps, substeps=substeps)
-    return nn.functional.mse_loss(prediction[loss_from:], target[loss_from:])
+    z0 = target[0] if start is None else start
+    prediction = rollout(net, integrator, z0, dt=dt, steps=steps, substeps=substeps)
+    if weights is None:
+        return nn.functional.mse_loss(prediction[loss_from:], target[loss_from:])
+    return ((prediction[loss_from:] - target[loss_from:]).square() * weights).mean()
 
 
 def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryValues) -> Tensor:
@@ -91,6 +100,9 @@ def window_loss(
     data: Trajectories,
     recipe: Recipe,
     index: Tensor | slice = slice(None),
+    *,
+    start: State | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Loss that a recipe minimises, over the windows that `index` names.
 
@@ -104,6 +116,10 @@ def window_loss(
         Says whether states or derivatives are fitted, and how.
     index : Tensor or slice
         Which windows; all by default.
+    start : Tensor, shape (batch, 2*dim), optional
+        Optimised starts of the windows that `index` names.
+    weights : Tensor, shape (2*dim,), optional
+        As :func:`trajectory_loss`.
 
     Returns
     -------
@@ -126,6 +142,8 @@ def window_loss(
         integrator,
         values,
         data.dt,
-        loss_from=recipe.loss_from,
+        loss_from=recipe.first_counted,
         substeps=recipe.substeps,
+        start=start,
+        weights=weights,
     )

@@ -1,7 +1,9 @@
 """What a user holds: a network, an integrator and units, with fit, predict, save and load."""
 
 import copy
+import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,18 @@ from srnn.data import Trajectories
 from srnn.errors import CheckpointError
 from srnn.fields import Field, as_field
 from srnn.integrators import Integrator
-from srnn.recipes import PRESETS, Recipe
+from srnn.iso import IsoStatus, optimise_initial_state
+from srnn.recipes import BEST_ISO, PRESETS, Recipe
 from srnn.rollout import rollout
 from srnn.run import History
 from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.starts import Starts
 from srnn.training import check_checkpoint, check_data, check_validation, train
 
 __all__ = ["FORMAT", "Model"]
 
 FORMAT = "srnn.Model/1"
 
-_NO_ISO = "Initial-state optimisation (iso=True) is not part of this version yet; pass iso=False."
 # The networks whose numbers mean nothing to a user: fit may choose their units.
 _OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM)
 
@@ -52,6 +55,11 @@ class Model:
     net : module
     scale : srnn.scaling.Scale
         The units :meth:`fit` chose; the network works in them.
+    iso : bool
+        Whether :meth:`fit` optimised initial states; :meth:`predict` then does so too.
+    noise : (float, float) or None
+        Standard deviations of the observation noise of positions and of momenta, in the units of
+        the data, as a fit with ISO estimated them.
 
     Examples
     --------
@@ -96,6 +104,8 @@ class Model:
         like = torch.empty(0) if weight is None else weight
         self.scale = Scale.identity(self.dim, like)
         self.dt: float | None = None
+        self.iso = False
+        self.noise: tuple[float, float] | None = None
         self._last_run: tuple[Path, int, dict[str, Any]] | None = None
 
     def _weight(self) -> Tensor | None:
@@ -145,7 +155,7 @@ class Model:
         data: Trajectories,
         *,
         epochs: int | None = None,
-        iso: bool | None = None,
+        iso: bool | str | None = None,
         validation_data: Trajectories | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: bool = True,
@@ -163,8 +173,12 @@ class Model:
             Observed trajectories of at least two states.
         epochs : int, optional
             Most epochs to train; by default the recipe's.
-        iso : bool, optional
-            Initial-state optimisation in training.  Not available yet: leave it out or pass False.
+        iso : bool or str, optional
+            Optimise the initial state of every trajectory together with the network (the paper's
+            section 4.3), for data with noise.  True takes the best method the library knows, from
+            the first epoch on; under ``preset="paper"`` the paper's, after 100 epochs.  A name of
+            ``srnn.recipes.ISO_METHODS`` takes that one.  None, like False, trains from the first
+            observed states.
         validation_data : Trajectories, optional
             Held-out trajectories; by default a share of `data` (10 %) is held out.
         checkpoint : path-like, optional
@@ -201,10 +215,10 @@ class Model:
         >>> history.epochs, len(history.validation_loss)
         (3, 3)
         """
-        if iso:
-            raise NotImplementedError(_NO_ISO)
         if epochs is not None:
             settings["epochs"] = epochs
+        if iso is not None:
+            settings["iso"] = BEST_ISO[self.preset] if iso is True else iso or None
         recipe = self._recipe().replace(**settings)
         self._check_fit(data, validation_data, recipe)
         file = None if checkpoint is None else check_checkpoint(checkpoint).resolve()
@@ -215,7 +229,7 @@ class Model:
             self._restore(before)
             raise
         try:
-            return train(
+            history = train(
                 self.net,
                 integrators.rescaled(self.integrator, self.scale.time),
                 windows,
@@ -225,6 +239,8 @@ class Model:
                 path=checkpoint,
                 progress=progress,
             )
+            self._set_noise(windows if held_out is None else held_out, recipe)
+            return history
         except CheckpointError:  # raised before the first epoch; later on the best is kept
             self._restore(before)
             raise
@@ -254,6 +270,24 @@ class Model:
             warm_start.if_better(self.net, method, windows, watched, recipe)
         self.dt = data.dt
         return windows, watched, generator
+
+    def _set_noise(self, windows: Trajectories, recipe: Recipe) -> None:
+        """Estimate the noise of positions and momenta from what the trained model leaves."""
+        self.iso = recipe.iso is not None
+        if recipe.iso is None:
+            return
+        method = integrators.rescaled(self.integrator, self.scale.time)
+        starts = Starts(self.net, method, windows.values, windows.dt, recipe)
+        starts.settle()
+        # The starts take up 2 dim numbers of each trajectory's.
+        counted = len(windows.values) - recipe.first_counted
+        share = counted / max(counted - 1, 1)
+        sizes = (share * starts.squares()).sqrt().double() * self.scale.factor
+        sigma_q, sigma_p = (float(x.square().mean().sqrt()) for x in _checks.halves(sizes))
+        if recipe.noise == "equal":
+            sigma_q = sigma_p = ((sigma_q**2 + sigma_p**2) / 2) ** 0.5
+        finite = math.isfinite(sigma_q) and math.isfinite(sigma_p)
+        self.noise = (sigma_q, sigma_p) if finite and min(sigma_q, sigma_p) > 0 else None
 
     def _check_fit(
         self,
@@ -297,6 +331,7 @@ class Model:
             "weights": copy.deepcopy(self.net.state_dict()),
             "scale": self.scale,
             "dt": self.dt,
+            "iso": (self.iso, self.noise),
             "generator": self.generator.get_state(),
             "last run": self._last_run,
         }
@@ -304,6 +339,7 @@ class Model:
     def _restore(self, snapshot: dict[str, Any], *, generator: bool = True) -> None:
         self.net.load_state_dict(snapshot["weights"])
         self.scale, self.dt = snapshot["scale"], snapshot["dt"]
+        self.iso, self.noise = snapshot["iso"]
         if generator:
             self.generator.set_state(snapshot["generator"])
             self._last_run = snapshot["last run"]
@@ -337,7 +373,7 @@ class Model:
         integrator: str | Integrator | None = None,
         substeps: int = 1,
     ) -> Trajectories:
-        """Roll out from the first observed state.
+        """Roll out from the first observed state, or from the one that explains all observed best.
 
         Integrator, step and number of steps are free, whatever they were in training.
 
@@ -346,10 +382,11 @@ class Model:
         observed : Trajectories
             Observations from t = 0 on; without `iso` only the first state is used.
         steps : int
-            Number of steps to predict.
+            Number of steps to predict, from t = 0.
         iso : bool, optional
-            Optimise the initial state on all the observations.  Not available yet: leave it out or
-            pass False.
+            Optimise the initial state on all the observations given, by
+            :func:`srnn.iso.optimise_initial_state` with the noise levels that the fit estimated;
+            ``observed.first(10)`` gives it ten points.  By default as the model was trained.
         dt : float, optional
             Time between predicted states; by default that of `observed`.
         integrator : str or Integrator, optional
@@ -377,8 +414,6 @@ class Model:
         >>> true_equations.predict(data.first(1), steps=100, dt=0.05)
         Trajectories(states=101, trajectories=20, dim=1, dt=0.05, dtype=float32)
         """
-        if iso:
-            raise NotImplementedError(_NO_ISO)
         if not isinstance(observed, Trajectories):
             raise TypeError(
                 f"Expected `observed` to be srnn.Trajectories; got {type(observed).__name__}."
@@ -392,6 +427,10 @@ class Model:
         if self.recurrent and self.dt is not None and not _checks.same_spacing(spacing, self.dt):
             raise ValueError(self._wrong_spacing(spacing))
         scale = self.scale.to(z0)
+        if self.iso if iso is None else iso:
+            found = optimise_initial_state(self, observed, integrator=integrator)
+            z0 = found.states
+            _warn(found.status)
         states = rollout(
             self.net,
             integrators.rescaled(method, scale.time),
@@ -449,7 +488,21 @@ class Model:
             "test_integrator": checkpoint.integrator_to_config(self.test_integrator),
             "preset": self.preset,
             "dt": self.dt,
+            "iso": self.iso,
+            "noise": self.noise,
             "scale": {"q": self.scale.q, "p": self.scale.p, "time": self.scale.time},
         }
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         checkpoint.write(path, tensors | {"shift": self.scale.shift}, header)
+
+
+def _warn(status: Tensor) -> None:
+    """Say which initial states are not what was asked for."""
+    bad = status[status != int(IsoStatus.CONVERGED)]
+    if len(bad):
+        kinds = sorted({IsoStatus(int(code)).name for code in bad})
+        warnings.warn(
+            f"The initial states of {len(bad)} of {len(status)} trajectories are not fully "
+            f"optimised ({', '.join(kinds)}); srnn.iso.optimise_initial_state tells which.",
+            stacklevel=3,
+        )

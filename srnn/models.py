@@ -177,6 +177,10 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
         )
         model.scale = Scale(**header["scale"], shift=shift)
         model.dt = header["dt"]
+        # Files of before these two were kept hold models trained without ISO.
+        model.iso = bool(header.get("iso", False))
+        noise = header.get("noise")
+        model.noise = None if noise is None else (float(noise[0]), float(noise[1]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged header ({error!r}).") from error
     return model

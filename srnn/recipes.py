@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from srnn import _checks
+from srnn.iso import METHODS
 
-__all__ = ["OPTIMIZERS", "PRESETS", "Recipe"]
+__all__ = ["BEST_ISO", "ISO_METHODS", "OPTIMIZERS", "PRESETS", "Recipe"]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -17,6 +18,7 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 SCHEDULERS = ("plateau", "exponential", "cosine", None)
+ISO_METHODS = (*METHODS, "joint")
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ class Recipe:
         States in a training window: 2 is the paper's single-step training; None takes whole
         trajectories, the paper's recurrent training.  The cost of a batch and the memory it takes
         grow with the window: long trajectories want one of ten to a hundred states.
-    loss_from : {0, 1}
+    loss_from : {0, 1} or None
         First state in the loss.  State 0 contributes nothing unless the start is optimised; it is
-        in the mean all the same, as in the paper's code.
+        in the mean all the same, as in the paper's code.  None stands for 0 where the start is
+        optimised and for 1 elsewhere.
     substeps : int
         Integrator steps between two observed states.
     derivatives : bool
@@ -65,9 +68,29 @@ class Recipe:
         loss feeds the scheduler, as in the paper's code.
     patience : int or None
         Epochs without improvement of the held-out loss after which training stops.
-    warm_start : bool
-        Start quadratic terms by least squares (:mod:`srnn.warm_start`), where that is better than
-        the start at hand.
+    warm_start : bool or "distil"
+        Start quadratic terms from the data (:mod:`srnn.warm_start`), where that is better than the
+        start at hand: by least squares on single steps, or, with `iso`, by a fit through the
+        integrator in which every initial state is solved exactly.  "distil" also starts a plain
+        H-NET there, in which a quadratic H is not exactly contained; for motions near an
+        equilibrium.
+    iso : {None, "gauss-newton", "lbfgs", "scipy", "joint"}
+        Optimise the initial state of every window together with the network.  The first three are
+        the methods of :func:`srnn.iso.optimise_initial_state`, run on all windows with the network
+        held still, before an epoch.  ``"joint"`` moves the states of a batch by the gradient that
+        the batch has computed for the network, preconditioned by each window's Gauss-Newton matrix;
+        every `iso_every` epochs the matrices are made anew, with a Gauss-Newton step.
+    iso_from : int
+        Epochs trained without, before the first optimisation; the paper's are 100.
+    iso_every : int
+        Epochs from one optimisation to the next.
+    iso_iterations : int
+        Most iterations of one optimisation; each begins where the last one ended.
+    noise : {"estimated", "equal"}
+        What is known of the noise when starts are optimised.  "equal": one standard deviation for
+        positions and momenta, in the units of training.  "estimated": one for each, taken from the
+        residuals before each optimisation, so that the half with less noise counts for more; this
+        is maximum likelihood, and does not depend on units.
     scale : bool
         Train the library's networks in units of order one (:class:`srnn.scaling.Scale`).  A
         Hamiltonian of your own is always trained in the units of the data.
@@ -80,7 +103,7 @@ class Recipe:
 
     epochs: int = 300
     window: int | None = None
-    loss_from: int = 1
+    loss_from: int | None = None
     substeps: int = 1
     derivatives: bool = False
     batch_size: int = 32
@@ -96,23 +119,40 @@ class Recipe:
     validation: float = 0.1
     monitor: int = 128
     patience: int | None = 30
-    warm_start: bool = True
+    warm_start: bool | str = True
+    iso: str | None = None
+    iso_from: int = 0
+    iso_every: int = 1
+    iso_iterations: int = 1
+    noise: str = "estimated"
     scale: bool = True
 
     def __post_init__(self) -> None:
         _checks.positive_int(self.epochs, "epochs")
         if self.window is not None:
             _checks.positive_int(self.window, "window", minimum=2)
-        _checks.choice(self.loss_from, "loss_from", (0, 1))
-        for name in ("substeps", "batch_size", "scheduler_patience", "monitor"):
+        _checks.choice(self.loss_from, "loss_from", (0, 1, None))
+        for name in (
+            *("substeps", "batch_size", "scheduler_patience", "monitor"),
+            *("iso_every", "iso_iterations"),
+        ):
             _checks.positive_int(getattr(self, name), name)
+        _checks.positive_int(self.iso_from, "iso_from", minimum=0)
+        _checks.choice(self.iso, "iso", (None, *ISO_METHODS))
+        _checks.choice(self.noise, "noise", ("estimated", "equal"))
+        if self.iso is not None and self.derivatives:
+            raise ValueError(
+                "Training on derivatives integrates nothing, so there is no initial state to "
+                "optimise: pass iso=False."
+            )
         _checks.choice(self.optimizer, "optimizer", OPTIMIZERS)
         _checks.choice(self.scheduler, "scheduler", SCHEDULERS)
         _checks.positive(self.learning_rate, "learning_rate")
         if self.decay is not None:
             _checks.positive(self.decay, "decay")
-        for name in ("derivatives", "restore_best", "warm_start", "scale"):
+        for name in ("derivatives", "restore_best", "scale"):
             _checks.choice(getattr(self, name), name, (True, False))
+        _checks.choice(self.warm_start, "warm_start", (True, False, "distil"))
         for name in ("weight_decay", "learning_rate_floor"):
             _checks.non_negative(getattr(self, name), name)
         if self.clip_norm is not None:
@@ -120,6 +160,13 @@ class Recipe:
         _checks.fraction(self.validation, "validation")
         if self.patience is not None:
             _checks.positive_int(self.patience, "patience")
+
+    @property
+    def first_counted(self) -> int:
+        """The first state in the loss that `loss_from` stands for."""
+        if self.loss_from is not None:
+            return self.loss_from
+        return 1 if self.iso is None else 0
 
     @property
     def rate_decay(self) -> float:
@@ -156,7 +203,13 @@ PRESETS = {
         validation=0.0,
         patience=None,
         warm_start=False,
+        iso_from=100,
+        iso_iterations=10,
+        noise="equal",
         scale=False,
     ),
 }
 """The recipes by name: the library's default under None, and the paper's (appendix A.1)."""
+
+BEST_ISO = {None: "gauss-newton", "paper": "scipy"}
+"""The method that ``fit(iso=True)`` stands for under each preset."""

@@ -16,6 +16,7 @@ from srnn.errors import CheckpointError
 from srnn.integrators import Integrator
 from srnn.losses import window_loss
 from srnn.recipes import OPTIMIZERS, Recipe
+from srnn.starts import Starts
 
 __all__ = ["History"]
 
@@ -95,9 +96,31 @@ class Run:
         self.scheduler = self._make_scheduler()
         self.history = History()
         self.best = copy.deepcopy(net.state_dict())
+        self.starts = self._make_starts(training)
+        self.held_out_starts = None if held_out is None else self._make_starts(held_out)
+        if self._with_starts:
+            assert self.starts is not None
+            self.starts.settle()
         # A start that overflows is no mark to beat.
         at_start = math.inf if held_out is None else self._held_out_loss()
         self.best_loss = at_start if math.isfinite(at_start) else math.inf
+
+    def _make_starts(self, data: Trajectories) -> Starts | None:
+        if self.recipe.iso is None:
+            return None
+        return Starts(self.net, self.integrator, data.values, data.dt, self.recipe)
+
+    @property
+    def _with_starts(self) -> bool:
+        """Whether the plain epochs before the first optimisation are over."""
+        return self.starts is not None and self.history.epochs >= self.recipe.iso_from
+
+    def _optimise_starts(self) -> None:
+        """Move the starts of all training windows, where this epoch is one to do it."""
+        since = self.history.epochs - self.recipe.iso_from
+        if self.starts is not None and since >= 0 and since % self.recipe.iso_every == 0:
+            self.starts.reweigh()
+            self.starts.optimise(self.starts.weights)
 
     def _make_scheduler(self) -> Any:
         recipe, schedulers = self.recipe, torch.optim.lr_scheduler
@@ -116,32 +139,53 @@ class Run:
             )
         return None
 
-    def loss(self, data: Trajectories, index: Tensor | slice) -> Tensor:
-        """Loss of the windows that `index` names."""
-        return window_loss(self.net, self.integrator, data, self.recipe, index)
+    def loss(self, data: Trajectories, index: Tensor | slice, start: Tensor | None) -> Tensor:
+        """Loss of the windows that `index` names, from their first states or from a `start`."""
+        weights = None if self.starts is None or start is None else self.starts.weights
+        return window_loss(
+            self.net, self.integrator, data, self.recipe, index, start=start, weights=weights
+        )
 
     @torch.no_grad()
     def _held_out_loss(self) -> float:
         assert self.held_out is not None
+        if self._with_starts:
+            assert self.starts is not None
+            assert self.held_out_starts is not None
+            self.held_out_starts.weights = self.starts.weights
+            self.held_out_starts.optimise(self.starts.weights)
+            return self.held_out_starts.score()
         # In pieces, so that a long validation set needs no more memory than a few batches.
         total, size = 0.0, 16 * self.recipe.batch_size
         for start in range(0, len(self.held_out), size):
             piece = slice(start, min(start + size, len(self.held_out)))
-            total += float(self.loss(self.held_out, piece)) * (piece.stop - piece.start)
+            total += float(self.loss(self.held_out, piece, None)) * (piece.stop - piece.start)
         return total / len(self.held_out)
 
     def epoch(self) -> None:
-        """One pass over the training windows, then the scheduler and the choice of the best."""
+        """One pass over the training windows, then the scheduler and the choice of the best.
+
+        Before it, where the recipe says so, the starts of all windows are optimised.
+        """
         recipe, count = self.recipe, len(self.training)
+        self._optimise_starts()
+        # The starts of a joint run learn from the same gradient as the network.
+        joint = self._with_starts and recipe.iso == "joint"
         order = torch.randperm(count, generator=self.generator).to(self.training.values.device)
         total = 0.0
         rate = float(self.optimizer.param_groups[0]["lr"])
         for index in order.split(recipe.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.training, index)
+            start = self._start_of(index)
+            loss = self.loss(self.training, index, start)
             if not math.isfinite(value := float(loss.detach())):
                 raise FloatingPointError(f"the training loss is {value}")
             loss.backward()
+            if joint:
+                assert self.starts is not None
+                assert start is not None
+                assert start.grad is not None
+                self.starts.step(index, start.grad)
             if recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
             self.optimizer.step()
@@ -159,6 +203,13 @@ class Run:
             self.best = copy.deepcopy(self.net.state_dict())
         self._schedule(watched)
 
+    def _start_of(self, index: Tensor) -> Tensor | None:
+        """Optimised starts of the windows that `index` names, or None before there are any."""
+        if not self._with_starts:
+            return None
+        assert self.starts is not None
+        return self.starts.z0[index].requires_grad_(self.recipe.iso == "joint")
+
     @torch.no_grad()
     def _watch(self) -> float:
         """Compute the loss that the scheduler and early stopping look at."""
@@ -166,7 +217,8 @@ class Run:
             return self._held_out_loss()
         count = min(self.recipe.monitor, len(self.training))
         drawn = torch.randperm(len(self.training), generator=self.generator)[:count]
-        return float(self.loss(self.training, drawn.to(self.training.values.device)))
+        drawn = drawn.to(self.training.values.device)
+        return float(self.loss(self.training, drawn, self._start_of(drawn)))
 
     def _schedule(self, watched: float) -> None:
         if self.recipe.scheduler == "plateau":
@@ -186,6 +238,8 @@ class Run:
         history, patience = self.history, self.recipe.patience
         if history.epochs >= self.recipe.epochs:
             return "epochs"
+        if self.starts is not None and history.epochs <= self.recipe.iso_from:
+            return ""  # what early stopping would wait for has not begun
         waited = history.epochs - history.best_epoch
         if self.held_out is not None and patience is not None and waited >= patience:
             return "patience"
@@ -197,6 +251,9 @@ class Run:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         tensors["generator"] = self.generator.get_state()
+        for name, starts in (("starts", self.starts), ("held out", self.held_out_starts)):
+            if starts is not None:
+                tensors |= {f"{name}.{k}": v for k, v in starts.state().items()}
         for index, slots in state["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if v is not None}
         header = {
@@ -236,6 +293,9 @@ class Run:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(header["scheduler"])
         self.generator.set_state(tensors["generator"])
+        for name, starts in (("starts.", self.starts), ("held out.", self.held_out_starts)):
+            if starts is not None:
+                starts.restore(part(name))
         self.history = History(**header["history"])
         self.history.stopped = self.finished  # this call may ask for more epochs than the last
         self.best_loss = float(header["best_loss"])

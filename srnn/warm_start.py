@@ -17,10 +17,18 @@ from srnn._types import TrajectoryValues
 from srnn.data import Trajectories
 from srnn.integrators import Integrator
 from srnn.losses import window_loss
-from srnn.nn import HNet, QuadraticForm, QuadraticH
+from srnn.nn import MLP, HNet, QuadraticForm, QuadraticH
 from srnn.recipes import Recipe
+from srnn.starts import Starts, noise_weights
+from srnn.variable_projection import fit_quadratic
 
-__all__ = ["if_better", "least_squares", "symmetric_least_squares"]
+__all__ = [
+    "distil",
+    "if_better",
+    "least_squares",
+    "symmetric_least_squares",
+    "variable_projection",
+]
 
 
 def symmetric_least_squares(x: Tensor, y: Tensor, ridge: float = 1e-6) -> Tensor:
@@ -105,17 +113,170 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     kinetic, potential = _forms(net)
     if kinetic is None or potential is None:
         return False
-    if isinstance(net, HNet):
-        with torch.no_grad():
-            for mlp in (net.kinetic.mlp, net.potential.mlp):
-                for parameter in mlp.layers[-1].parameters():
-                    parameter.zero_()
+    _zero_last_layers(net)
     values = values.double()
     q, p = _checks.halves((values[1:] + values[:-1]).flatten(0, 1) / 2)
     velocity, force = _checks.halves((values[1:] - values[:-1]).flatten(0, 1) / dt)
     _fit(kinetic, p, velocity)
     _fit(potential, q, -force)
     return True
+
+
+def variable_projection(
+    net: Any, integrator: str | Integrator, windows: Trajectories, recipe: Recipe
+) -> bool:
+    """Start `net` at the quadratic H that fits the windows best, all starts optimised.
+
+    Parameters
+    ----------
+    net : module
+        An :class:`~srnn.nn.HNet` with a quadratic term, whose MLPs start at zero, or a
+        :class:`~srnn.nn.QuadraticH`.  A plain H-NET takes the fit over by :func:`distil` if the
+        recipe's ``warm_start`` is "distil".  Any other network is left as it is.
+    integrator : str or Integrator
+    windows : Trajectories
+        In the network's units.
+    recipe : Recipe
+
+    Returns
+    -------
+    bool
+        Whether there was something to start.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> spring = srnn.systems.MassSpring(mass=1.0, stiffness=4.0)
+    >>> data = spring.simulate(300, steps=9, dt=0.1, generator=g).with_noise(0.2, generator=g)
+    >>> net = srnn.QuadraticH(1)
+    >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+    >>> variable_projection(net, "leapfrog", data, recipe)
+    True
+    >>> bool(abs(net.kinetic.matrix * net.potential.matrix - 4.0) < 0.2)  # the frequency squared
+    True
+    """
+    kinetic, potential = _forms(net)
+    if kinetic is None or potential is None:
+        if not (recipe.warm_start == "distil" and isinstance(net, HNet)):
+            return False
+        found = _best_quadratic(integrator, windows, recipe, net.kinetic.weight)
+        x = windows.values.flatten(0, 1)
+        q, p = _checks.halves(x[:: max(1, len(x) // _DISTILLED)])
+        distil(net.kinetic.mlp, found.kinetic, p)
+        distil(net.potential.mlp, found.potential, q)
+        return True
+    found = _best_quadratic(integrator, windows, recipe, kinetic.vector)
+    _zero_last_layers(net)
+    with torch.no_grad():
+        for mine, new in ((kinetic, found.kinetic), (potential, found.potential)):
+            mine.matrix.copy_(new.symmetric)
+            mine.vector.copy_(new.vector)
+    return True
+
+
+def _best_quadratic(
+    integrator: str | Integrator, windows: Trajectories, recipe: Recipe, like: Tensor
+) -> QuadraticH:
+    """Fit a quadratic H by variable projection, from two starts, with the noise estimated."""
+    values, dt = windows.values, windows.dt
+
+    def fitted(tried: QuadraticH, weights: Tensor | None = None) -> Tensor:
+        return fit_quadratic(
+            tried,
+            integrator,
+            values,
+            dt,
+            weights=weights,
+            loss_from=recipe.first_counted,
+            substeps=recipe.substeps,
+        )
+
+    best, least = None, math.inf
+    for from_data in (True, False):
+        tried = QuadraticH(windows.dim, dtype=torch.float64, device=like.device)
+        if from_data:
+            least_squares(tried, values, dt)
+        squares = fitted(tried)
+        size = float(squares.mean())
+        # A second start only where the first one has explained less than half.
+        if best is None or size < least:
+            best, least = tried, size
+            found = squares
+        if least < 0.5 * float(values.double().square().mean()):
+            break
+    assert best is not None
+    if recipe.noise == "estimated":
+        for _ in range(2):
+            found = fitted(best, noise_weights(found))
+    return best
+
+
+_DISTILLED = 4096
+_INPUT_SCALE, _BIAS_RANGE, _RIDGE = 0.05, 2.0, 1e-10
+
+
+def distil(mlp: MLP, form: QuadraticForm, x: Tensor) -> None:
+    r"""Set an MLP with one hidden layer so that its gradient is nearly that of a quadratic form.
+
+    With the usual start a tanh network is nearly odd about 0, and hundreds of epochs go into
+    making it even.  Here its biases are spread over :math:`\pm 2` and its input weights made small,
+    so that every unit is nearly a quadratic function with a curvature of its own; the last layer,
+    in which the gradient is linear, is then ridge regression.  The last layer's weights become
+    large, and gradient descent hardly gets away from such a start: it is for motions that a
+    quadratic H describes.
+
+    Parameters
+    ----------
+    mlp : MLP
+        One output; changed in place.
+    form : QuadraticForm
+    x : Tensor, shape (n, dim)
+        Where the gradients shall agree.
+
+    Raises
+    ------
+    ValueError
+        If `mlp` has not exactly one hidden layer.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> mlp = srnn.nn.MLP(2, 1, hidden=64, generator=g)
+    >>> form = srnn.nn.QuadraticForm(2, curvature=3.0)
+    >>> x = torch.randn(200, 2, generator=g)
+    >>> distil(mlp, form, x)
+    >>> bool((mlp.input_gradient(x) - form.gradient(x)).norm() < 0.01 * form.gradient(x).norm())
+    True
+    """
+    if len(mlp.linears) != 2:
+        raise ValueError(
+            f"Expected `mlp` with one hidden layer to distil into; got {len(mlp.linears) - 1}. "
+            "Give deeper networks a quadratic term instead: HNet(..., quadratic=True)."
+        )
+    first, last = mlp.linears
+    x = x.detach().double()
+    with torch.no_grad():
+        first.weight.mul_(_INPUT_SCALE)
+        first.bias.mul_(_BIAS_RANGE * math.sqrt(first.in_features))
+        target = form.gradient(x.to(form.vector)).double()
+        weight = first.weight.double()
+        slopes = 1 - torch.tanh(x @ weight.T + first.bias.double()).square()
+        gram = (slopes.T @ slopes) * (weight @ weight.T)
+        right = (slopes * (target @ weight.T)).sum(dim=0)
+        gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+        last.weight.copy_(torch.linalg.solve(gram, right)[None])
+        last.bias.zero_()
+
+
+def _zero_last_layers(net: Any) -> None:
+    """Silence the MLPs beside quadratic terms, so that H starts as those."""
+    if isinstance(net, HNet):
+        with torch.no_grad():
+            for mlp in (net.kinetic.mlp, net.potential.mlp):
+                for parameter in mlp.layers[-1].parameters():
+                    parameter.zero_()
 
 
 def if_better(
@@ -125,9 +286,10 @@ def if_better(
     held_out: Trajectories | None,
     recipe: Recipe,
 ) -> bool:
-    """Start `net` by :func:`least_squares` where that lowers the loss, else leave it as it is.
+    """Start `net` by the data where that lowers the loss, else leave it as it is.
 
-    A few short trajectories can leave the fit undetermined, and leapfrog with it unstable.
+    By :func:`variable_projection` where starts are optimised, else by :func:`least_squares`.  A few
+    short trajectories can leave the fit undetermined, and leapfrog with it unstable.
 
     Parameters
     ----------
@@ -153,11 +315,25 @@ def if_better(
     watched = windows if held_out is None else held_out
     before = copy.deepcopy(net.state_dict())
     with torch.no_grad():
-        at_hand = float(window_loss(net, integrator, watched, recipe))
-        if not least_squares(net, windows.values, windows.dt):
+        at_hand = _watched_loss(net, integrator, watched, recipe)
+        if recipe.iso is not None and integrator is not None:
+            started = variable_projection(net, integrator, windows, recipe)
+        else:
+            started = least_squares(net, windows.values, windows.dt)
+        if not started:
             return False
-        fitted = float(window_loss(net, integrator, watched, recipe))
+        fitted = _watched_loss(net, integrator, watched, recipe)
     if math.isfinite(at_hand) and not fitted <= at_hand:
         net.load_state_dict(before)
         return False
     return True
+
+
+def _watched_loss(
+    net: nn.Module, integrator: Integrator | None, data: Trajectories, recipe: Recipe
+) -> float:
+    if recipe.iso is None:
+        return float(window_loss(net, integrator, data, recipe))
+    starts = Starts(net, integrator, data.values, data.dt, recipe)
+    starts.settle()
+    return starts.score()

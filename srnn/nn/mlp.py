@@ -90,9 +90,11 @@ class MLP(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The first layer's weights, which tell the dtype and the device of an input."""
-        return self._linears()[0].weight
+        return self.linears[0].weight
 
-    def _linears(self) -> list[nn.Linear]:
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """The layers, hidden ones first."""
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
@@ -103,7 +105,7 @@ class MLP(nn.Module):
         ValueError, TypeError
             If the last axis is not `inputs`, or `x` has not the weights' dtype and device.
         """
-        layers = self._linears()
+        layers = self.linears
         x = _checks.input_of(layers[0].weight, x, "x")
         *inner, last = layers
         for layer in inner:
@@ -128,7 +130,7 @@ class MLP(nn.Module):
         >>> MLP(2, 1, hidden=8).input_gradient(torch.ones(5, 2)).shape
         torch.Size([5, 2])
         """
-        layers = self._linears()
+        layers = self.linears
         x = _checks.input_of(layers[0].weight, x, "x")
         *inner, last = layers
         self._one_output(last)
@@ -162,7 +164,7 @@ class MLP(nn.Module):
         >>> H.shape, bool((H == H.mT).all())
         (torch.Size([5, 3, 3]), True)
         """
-        layers = self._linears()
+        layers = self.linears
         x = _checks.input_of(layers[0].weight, x, "x")
         *inner, last = layers
         self._one_output(last)

@@ -1,0 +1,200 @@
+"""The initial states that a training run optimises beside the network."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import TrajectoryValues
+from srnn.integrators import Integrator
+from srnn.iso._gauss_newton import gauss_newton
+from srnn.iso._optimise import solve
+from srnn.iso._problem import Problem
+from srnn.recipes import Recipe
+
+__all__ = ["Starts", "noise_weights"]
+
+# No half counts for more than this many times the other: a half without noise is fitted ever more
+# closely, and its residuals say less and less about the noise.
+_LARGEST_RATIO = 1e4
+
+
+def noise_weights(squares: Tensor) -> Tensor:
+    r"""Weights of positions and momenta for noise of unequal size, by maximum likelihood.
+
+    With the mean squared residuals :math:`s_q^2` and :math:`s_p^2` the likelihood of Gaussian noise
+    of two unknown sizes is largest where :math:`s_q s_p` is smallest.  Weighting the squares by
+    :math:`w_q = s_p/s_q` and :math:`w_p = s_q/s_p` makes their weighted mean equal to it.
+
+    Parameters
+    ----------
+    squares : Tensor, shape (2*dim,)
+        Mean squared residual of each coordinate.
+
+    Returns
+    -------
+    Tensor, shape (2*dim,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> noise_weights(torch.tensor([1.0, 4.0]))  # q is twice as exact as p
+    tensor([2.0000, 0.5000])
+    """
+    s_q, s_p = (float(half.double().mean()) for half in _checks.halves(squares))
+    if not (s_q + s_p > 0 and s_q + s_p < float("inf")):
+        return torch.ones_like(squares)
+    ratio = (s_p + s_q / _LARGEST_RATIO) / (s_q + s_p / _LARGEST_RATIO)
+    dim = len(squares) // 2
+    halves = torch.tensor([ratio**0.5] * dim + [ratio**-0.5] * dim, dtype=torch.float64)
+    return halves.to(squares)
+
+
+class Starts:
+    """Initial states of a set of windows, and how they are moved.
+
+    Parameters
+    ----------
+    net : module
+    integrator : Integrator or None
+    values : Tensor, shape (time, batch, 2*dim)
+        The windows, in the network's units.
+    dt : float
+    recipe : Recipe
+        With ``iso``.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> chain = srnn.systems.SpringChain([1.0] * 3, [5.0] * 4)
+    >>> data = chain.simulate(8, steps=9, dt=0.1).with_noise(0.1)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+    >>> starts = Starts(chain, leapfrog, data.values, data.dt, recipe)
+    >>> starts.optimise(starts.weights)
+    >>> bool((starts.z0 - data.clean[0]).norm() < (data.values[0] - data.clean[0]).norm())
+    True
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        integrator: Integrator | None,
+        values: TrajectoryValues,
+        dt: float,
+        recipe: Recipe,
+    ) -> None:
+        self.net, self.integrator, self.values, self.dt = net, integrator, values, dt
+        self.recipe = recipe
+        self.z0 = values[0].clone()
+        self.weights = torch.ones_like(values[0, 0])
+        # Cholesky factors of the Gauss-Newton matrices, for "joint".
+        self.factors: Tensor | None = None
+
+    def _problem(self, weights: Tensor) -> Problem:
+        counts = weights.expand_as(self.values).clone()
+        if self.recipe.first_counted and len(self.values) > 1:
+            counts[0] = 0
+        return Problem(
+            self.net,
+            self.integrator,
+            self.values,
+            counts,
+            dt=self.dt,
+            substeps=self.recipe.substeps,
+        )
+
+    def squares(self) -> Tensor:
+        """Mean squared residual of each coordinate from the present starts, shape (2*dim,)."""
+        problem = self._problem(self.weights)
+        total = torch.zeros_like(self.weights, dtype=torch.float64)
+        size = max(1, 2**20 // self.values[:, 0].numel())
+        with torch.no_grad():
+            for k in range(0, len(self.z0), size):
+                piece = problem.take(slice(k, k + size))
+                residual = piece.states(self.z0[k : k + size]) - piece.observed
+                first = self.recipe.first_counted
+                total += residual[first:].double().square().sum(dim=(0, 1))
+        counted = len(self.values) - self.recipe.first_counted
+        return (total / (counted * len(self.z0))).to(self.weights)
+
+    def score(self) -> float:
+        """Loss at the present starts that does not depend on the weights.
+
+        For noise that is estimated it is the geometric mean of the mean squares of positions and of
+        momenta, the quantity that maximum likelihood makes small; else the mean square.
+        """
+        halves = [half.double().mean() for half in _checks.halves(self.squares())]
+        if self.recipe.noise == "estimated":
+            return float((halves[0] * halves[1]).sqrt())
+        return float((halves[0] + halves[1]) / 2)
+
+    def reweigh(self) -> None:
+        """Estimate the noise of positions and momenta from the present residuals."""
+        if self.recipe.noise == "estimated":
+            self.weights = noise_weights(self.squares())
+
+    def settle(self) -> None:
+        """Optimise by Gauss-Newton steps, estimate the noise, and optimise again."""
+        for _ in range(2):
+            solution, _ = gauss_newton(
+                self._problem(self.weights),
+                self.z0,
+                max_iterations=max(self.recipe.iso_iterations, 5),
+                tolerance=1e-5,
+            )
+            self.z0 = solution.states
+            if self.recipe.noise != "estimated":
+                break
+            self.reweigh()
+
+    def optimise(self, weights: Tensor) -> None:
+        """Move all starts with the network held still."""
+        problem, recipe = self._problem(weights), self.recipe
+        if recipe.iso == "joint":
+            # The step's own matrices serve the steps to come.
+            tolerance = 1e-4
+            solution, at = gauss_newton(
+                problem, self.z0, max_iterations=recipe.iso_iterations, tolerance=tolerance
+            )
+            self.factors = _factors(at.matrix)
+        else:
+            assert recipe.iso is not None
+            solution = solve(problem, self.z0, recipe.iso, max_iterations=recipe.iso_iterations)
+        self.z0 = solution.states
+
+    def step(self, index: Tensor, gradient: Tensor) -> None:
+        """Move the starts of a batch by the gradient of the batch's mean loss in them."""
+        assert self.factors is not None
+        # The mean runs over the batch, the times and the coordinates; its gradient is twice g.
+        count = len(index) * (len(self.values) - self.recipe.first_counted) * gradient.shape[-1]
+        scaled = (gradient * (count / 2))[..., None]
+        step = torch.cholesky_solve(scaled, self.factors[index])[..., 0]
+        self.z0[index] -= torch.where(torch.isfinite(step), step, torch.zeros_like(step))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on, for a checkpoint."""
+        known = {"z0": self.z0, "weights": self.weights}
+        return known if self.factors is None else known | {"factors": self.factors}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+        device = self.values.device
+        self.z0, self.weights = state["z0"].to(device), state["weights"].to(device)
+        self.factors = state["factors"].to(device) if "factors" in state else None
+
+
+def _factors(matrix: Tensor) -> Tensor:
+    """Cholesky factors, damped until they exist."""
+    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
+    damping = 1e-6
+    while True:
+        damped = matrix + damping * torch.diag_embed(diagonal)
+        factors, info = torch.linalg.cholesky_ex(damped)
+        if bool((info == 0).all()) or damping > 1:
+            break
+        damping *= 10
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    good = (info == 0) & torch.isfinite(factors).all(dim=-1).all(dim=-1)
+    return torch.where(good[:, None, None], factors, 1e6 * eye)
