@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from srnn import (
     convexity,
+    diagnostics,
     errors,
     fields,
     flow_map,
@@ -54,6 +55,7 @@ __all__ = [
     "QuadraticH",
     "Trajectories",
     "convexity",
+    "diagnostics",
     "errors",
     "fields",
     "flow_map",

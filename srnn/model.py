@@ -13,11 +13,12 @@ from torch import Tensor, nn
 import srnn.nn as networks
 from srnn import _checks, checkpoint, integrators, warm_start
 from srnn.data import Trajectories
+from srnn.diagnostics import Diagnosis, diagnose
 from srnn.errors import CheckpointError
 from srnn.fields import Field, as_field
 from srnn.integrators import Integrator
 from srnn.iso import IsoStatus, optimise_initial_state
-from srnn.recipes import BEST_ISO, PRESETS, Recipe
+from srnn.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
 from srnn.rollout import rollout
 from srnn.run import History
 from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
@@ -218,13 +219,17 @@ class Model:
         if epochs is not None:
             settings["epochs"] = epochs
         if iso is not None:
-            settings["iso"] = BEST_ISO[self.preset] if iso is True else iso or None
+            _checks.choice(iso, "iso", (True, False, *ISO_METHODS))
+            chosen = WITH_ISO[self.preset] if iso is True else {"iso": iso or None}
+            settings = chosen | settings
         recipe = self._recipe().replace(**settings)
         self._check_fit(data, validation_data, recipe)
         file = None if checkpoint is None else check_checkpoint(checkpoint).resolve()
         before = self._snapshot()
         try:
-            windows, held_out, generator = self._prepare(data, validation_data, recipe, file)
+            windows, held_out, generator, started = self._prepare(
+                data, validation_data, recipe, file
+            )
         except BaseException:
             self._restore(before)
             raise
@@ -238,6 +243,7 @@ class Model:
                 generator,
                 path=checkpoint,
                 progress=progress,
+                solved=started and recipe.iso is not None and type(self.net) is networks.QuadraticH,
             )
             self._set_noise(windows if held_out is None else held_out, recipe)
             return history
@@ -251,8 +257,12 @@ class Model:
         validation_data: Trajectories | None,
         recipe: Recipe,
         file: Path | None,
-    ) -> tuple[Trajectories, Trajectories | None, torch.Generator]:
-        """Choose units and a start; return training windows, held-out ones and the run's draws."""
+    ) -> tuple[Trajectories, Trajectories | None, torch.Generator, bool]:
+        """Choose units and a start.
+
+        Return the windows to train on, those held out, the run's draws, and whether the start is
+        one that the data gave.
+        """
         seed = self._seed(file)
         generator = torch.Generator().manual_seed(seed)
         if file is not None:
@@ -265,11 +275,12 @@ class Model:
         window = data.steps + 1 if recipe.window is None else recipe.window
         windows = self._encode(training).windows(window)
         watched = None if held_out is None else self._encode(held_out).windows(window)
+        started = False
         if self.dt is None and recipe.warm_start:
             method = integrators.rescaled(self.integrator, self.scale.time)
-            warm_start.if_better(self.net, method, windows, watched, recipe)
+            started = warm_start.if_better(self.net, method, windows, watched, recipe)
         self.dt = data.dt
-        return windows, watched, generator
+        return windows, watched, generator, started
 
     def _set_noise(self, windows: Trajectories, recipe: Recipe) -> None:
         """Estimate the noise of positions and momenta from what the trained model leaves."""
@@ -385,8 +396,8 @@ class Model:
             Number of steps to predict, from t = 0.
         iso : bool, optional
             Optimise the initial state on all the observations given, by
-            :func:`srnn.iso.optimise_initial_state` with the noise levels that the fit estimated;
-            ``observed.first(10)`` gives it ten points.  By default as the model was trained.
+            :func:`srnn.iso.optimise_initial_state`; ``observed.first(10)`` gives it ten points.  By
+            default as the model was trained.
         dt : float, optional
             Time between predicted states; by default that of `observed`.
         integrator : str or Integrator, optional
@@ -428,7 +439,11 @@ class Model:
             raise ValueError(self._wrong_spacing(spacing))
         scale = self.scale.to(z0)
         if self.iso if iso is None else iso:
-            found = optimise_initial_state(self, observed, integrator=integrator)
+            # The integrator's step is that of the prediction, or a little less, so as to fit in.
+            parts = math.ceil(observed.dt * substeps / spacing * (1 - 1e-6))
+            found = optimise_initial_state(
+                self, observed, integrator=integrator, dt=observed.dt / parts
+            )
             z0 = found.states
             _warn(found.status)
         states = rollout(
@@ -446,6 +461,48 @@ class Model:
             f"{type(self.net).__name__} has learnt steps of dt={self.dt!r} and knows no others; "
             f"got dt={dt!r}."
         )
+
+    def diagnose(self, data: Trajectories, **settings: Any) -> Diagnosis:
+        """Examine what the model has learnt on trajectories that it was not trained on.
+
+        Parameters
+        ----------
+        data : Trajectories
+            Observed trajectories, best such ones as :meth:`fit` has not seen.
+        **settings
+            Keyword arguments of :func:`srnn.diagnostics.diagnose`.
+
+        Returns
+        -------
+        srnn.diagnostics.Diagnosis
+            Residuals and their whiteness, the noise, the energy's drift, whether the learnt H
+            belongs to its step, how well the initial states are determined, forecasts beside simple
+            ones and beside a fitted :class:`srnn.QuadraticH`, and a verdict in plain words; `print`
+            it.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(80, steps=11, dt=0.3, generator=g).with_noise(0.1, generator=g)
+        >>> model = srnn.SRNN(1, hamiltonian=srnn.QuadraticH(1), generator=g)
+        >>> history = model.fit(data.select(slice(40)), iso=True, progress=False)
+        >>> print(model.diagnose(data.select(slice(40, 80))).verdict[0])
+        The residuals are white, of the size of the noise: their tests see nothing left to learn.
+        """
+
+        def fit_quadratic(part: Trajectories) -> Model:
+            # A seed of its own: looking at a model must not change what it draws next.
+            generator = torch.Generator().manual_seed(0)
+            like = part.values
+            net = networks.QuadraticH(self.dim, dtype=like.dtype, device=like.device)
+            baseline = Model(net, "leapfrog", generator=generator)
+            baseline.fit(part, iso=True, progress=False)
+            return baseline
+
+        settings.setdefault("fit_baseline", fit_quadratic)
+        return diagnose(self, data, **settings)
 
     # -- files ------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import torch
 from srnn import _checks
 from srnn.iso import METHODS
 
-__all__ = ["BEST_ISO", "ISO_METHODS", "OPTIMIZERS", "PRESETS", "Recipe"]
+__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "Recipe"]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -83,7 +83,7 @@ class Recipe:
     iso_from : int
         Epochs trained without, before the first optimisation; the paper's are 100.
     iso_every : int
-        Epochs from one optimisation to the next.
+        Epochs from one optimisation to the next; the paper's is 1.
     iso_iterations : int
         Most iterations of one optimisation; each begins where the last one ended.
     noise : {"estimated", "equal"}
@@ -122,7 +122,7 @@ class Recipe:
     warm_start: bool | str = True
     iso: str | None = None
     iso_from: int = 0
-    iso_every: int = 1
+    iso_every: int = 5
     iso_iterations: int = 1
     noise: str = "estimated"
     scale: bool = True
@@ -204,6 +204,7 @@ PRESETS = {
         patience=None,
         warm_start=False,
         iso_from=100,
+        iso_every=1,
         iso_iterations=10,
         noise="equal",
         scale=False,
@@ -211,5 +212,8 @@ PRESETS = {
 }
 """The recipes by name: the library's default under None, and the paper's (appendix A.1)."""
 
-BEST_ISO = {None: "gauss-newton", "paper": "scipy"}
-"""The method that ``fit(iso=True)`` stands for under each preset."""
+WITH_ISO: dict[str | None, dict[str, Any]] = {
+    None: {"iso": "gauss-newton", "patience": 15},
+    "paper": {"iso": "scipy"},
+}
+"""What ``fit(iso=True)`` sets under each preset."""

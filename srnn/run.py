@@ -37,7 +37,8 @@ class History:
     best_epoch : int
         Epoch (from 1) whose weights were kept; 0 stands for the start.
     stopped : str
-        "" while running, then "epochs" or "patience".
+        "" while running, then "epochs", "patience", or "solved" if the start was the optimum
+        already: that of a quadratic H with all initial states optimised is found without epochs.
     seconds : float
         Wall time, over all the runs of a resumed training.
 
@@ -77,6 +78,8 @@ class Run:
     recipe : Recipe
     generator : torch.Generator
         Draws the order of the windows.
+    solved : bool
+        Whether the network is at its optimum already.
     """
 
     def __init__(
@@ -87,8 +90,10 @@ class Run:
         held_out: Trajectories | None,
         recipe: Recipe,
         generator: torch.Generator,
+        solved: bool = False,
     ) -> None:
         self.net, self.integrator, self.recipe = net, integrator, recipe
+        self.solved = solved
         self.training, self.held_out, self.generator = training, held_out, generator
         self.optimizer = OPTIMIZERS[recipe.optimizer](
             net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -234,8 +239,10 @@ class Run:
 
     @property
     def finished(self) -> str:
-        """Why training is over: "epochs", "patience", or "" if it is not."""
+        """Why training is over: "epochs", "patience", "solved", or "" if it is not."""
         history, patience = self.history, self.recipe.patience
+        if self.solved:
+            return "solved"
         if history.epochs >= self.recipe.epochs:
             return "epochs"
         if self.starts is not None and history.epochs <= self.recipe.iso_from:

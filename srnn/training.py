@@ -181,6 +181,7 @@ def train(
     *,
     path: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    solved: bool = False,
 ) -> History:
     """Train `net` in place, in the units of the data given, and leave it at its best epoch.
 
@@ -198,6 +199,8 @@ def train(
         Checkpoint, written after epochs (at most about once a second) and read if it is there.
     progress : bool
         Show a bar on the terminal.
+    solved : bool
+        Whether `net` is at its optimum already, so that there is no epoch to train.
 
     Returns
     -------
@@ -220,7 +223,7 @@ def train(
     >>> train(srnn.QuadraticH(1), leapfrog, data, None, recipe, g, progress=False).epochs
     3
     """
-    run = Run(net, integrator, training, held_out, recipe, generator)
+    run = Run(net, integrator, training, held_out, recipe, generator, solved)
     file = None if path is None else check_checkpoint(path)
     fingerprint = "" if file is None else _fingerprint(run)
     if file is not None and file.exists():
@@ -228,6 +231,7 @@ def train(
             run.restore(file, fingerprint)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"{file} is a damaged checkpoint ({error!r}).") from error
+    run.history.stopped = run.finished
     try:
         _epochs(run, file, fingerprint, progress)
     finally:

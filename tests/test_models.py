@@ -216,13 +216,6 @@ def test_predictions_that_leave_the_numbers_carry_a_status(data):
     assert not torch.isfinite(predicted.values[-1, 1]).all()
 
 
-@pytest.mark.parametrize("method", ["fit", "predict"])
-def test_iso_is_refused_until_it_is_there(data, method):
-    arguments = {"fit": {}, "predict": {"steps": 3}}[method]
-    with pytest.raises(NotImplementedError, match=r"iso=True\) is not part of this version yet"):
-        getattr(model_of(), method)(data, iso=True, **arguments)
-
-
 # -- bad input ------------------------------------------------------------------------------------
 
 

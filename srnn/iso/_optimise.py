@@ -52,6 +52,16 @@ class _Given(NamedTuple):
     time: float  # the field's unit of time
     scale: Any
     spacing: float | None = None  # the only one that is known
+    noise: tuple[float, float] | None = None  # of positions and of momenta
+
+    def weights(self, values: Tensor) -> Tensor | None:
+        """Weight of each coordinate, 1 in the geometric mean, where the noise is known."""
+        if self.noise is None:
+            return None
+        sigma_q, sigma_p = self.noise
+        dim = values.shape[-1] // 2
+        halves = [sigma_p / sigma_q] * dim + [sigma_q / sigma_p] * dim
+        return torch.tensor(halves, dtype=torch.float64).to(values)
 
 
 @torch.inference_mode(False)  # the methods differentiate, also where a caller does not
@@ -98,7 +108,8 @@ def optimise_initial_state(
         the paper's equation begins at 1.
     weights : Tensor, optional
         Inverse variances of the noise up to a factor, for noise that is unequal; of shape (time,
-        batch, 2*dim), or one that broadcasts to it, or (time, batch).
+        batch, 2*dim), or one that broadcasts to it, or (time, batch).  By default equal, but for a
+        model whose fit has estimated the noise of positions and of momenta.
     mask : Tensor of bool, optional
         True where there is an observation; shapes as for `weights`.
     initial : Tensor, shape (batch, 2*dim), optional
@@ -201,7 +212,9 @@ def _given(thing: Any, integrator: Any) -> _Given:
             raise ValueError(_own_step(thing.net, integrator))
         time = thing.scale.time
         known = thing.dt if thing.recurrent else None
-        return _Given(thing.net, integrators.rescaled(method, time), time, thing.scale, known)
+        method = integrators.rescaled(method, time)
+        noise = getattr(thing, "noise", None)
+        return _Given(thing.net, method, time, thing.scale, known, noise)
     if hasattr(thing, "init") and hasattr(thing, "step") and hasattr(thing, "read"):
         if integrator is not None:
             raise ValueError(_own_step(thing, integrator))

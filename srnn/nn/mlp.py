@@ -184,9 +184,12 @@ class MLP(nn.Module):
         first = inner[0].weight
         rows, columns = torch.triu_indices(*(2 * [first.shape[-1]]), device=first.device)
         upper = curvatures[-1] @ (first[:, rows] * first[:, columns])
-        hessian = upper.new_empty(*upper.shape[:-1], *(2 * [first.shape[-1]]))
-        hessian[..., rows, columns] = upper
-        hessian[..., columns, rows] = upper
+        # Each entry of the symmetric matrix takes its number from the upper half.
+        size = first.shape[-1]
+        place = torch.empty(size, size, dtype=torch.int64, device=first.device)
+        place[rows, columns] = torch.arange(len(rows), device=first.device)
+        place[columns, rows] = place[rows, columns]
+        hessian: Tensor = upper.index_select(-1, place.flatten()).unflatten(-1, (size, size))
         jacobian = first
         for layer, slope, curvature in zip(
             inner[1:], slopes[:-1], reversed(curvatures[:-1]), strict=True
