@@ -23,6 +23,7 @@ ROWS = [
     {"diagnostics"},
     {"model"},
     {"models"},
+    {"experiments"},
     {"plotting", "widgets"},
 ]
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}

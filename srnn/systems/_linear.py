@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from srnn import _checks
+from srnn._types import Half, Hessians
 from srnn.systems._base import SeparableSystem
+from srnn.systems._shared import like
 from srnn.systems.quadratic import QuadraticHamiltonian
 
 __all__ = ["LinearOscillators"]
@@ -42,6 +44,30 @@ class LinearOscillators(SeparableSystem):
         zero = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         top = torch.cat((zero, torch.diag(1 / self.masses)), dim=1)
         return torch.cat((top, torch.cat((-self.stiffness_matrix(), zero), dim=1)))
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K'' for every p, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.SpringChain([0.5, 1.0], [1.0] * 3).kinetic_hessian(torch.zeros(2))
+        tensor([[2., 0.],
+                [0., 1.]])
+        """
+        return like(torch.diag(1 / self.masses), p).expand(*p.shape, self.dim)
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        """V'' for every q, the stiffness matrix, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.SpringChain([1.0, 1.0], [1.0, 2.0, 3.0]).potential_hessian(torch.zeros(2))
+        tensor([[ 3., -2.],
+                [-2.,  5.]])
+        """
+        return like(self.stiffness_matrix(), q).expand(*q.shape, self.dim)
 
     def frequencies(self) -> Tensor:
         """Angular frequencies of the normal modes, ascending, shape (dim,), float64.

@@ -1,0 +1,66 @@
+"""Stored results: JSON beside the package's code, with the versions they were made with."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from srnn import _checks
+
+__all__ = ["load", "store"]
+
+_FOLDER = Path(__file__).resolve().parent / "results"
+
+
+def load(name: str) -> dict[str, Any]:
+    """Read a stored result.
+
+    Parameters
+    ----------
+    name : str
+        Its file's name without the suffix.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If there is no such result; the text lists the known ones.
+
+    Examples
+    --------
+    >>> from srnn import experiments
+    >>> experiments.load("initial_states_speed")["width"]
+    2048
+    """
+    _checks.choice(name, "result", sorted(path.stem for path in _FOLDER.glob("*.json")))
+    result: dict[str, Any] = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
+def store(name: str, result: dict[str, Any]) -> None:
+    """Write a result beside the library's code, with the versions it was made with.
+
+    Parameters
+    ----------
+    name : str
+    result : dict
+        What JSON can hold.
+
+    Examples
+    --------
+    >>> from srnn import experiments
+    >>> experiments.store("my_run", {"error": 0.9})  # doctest: +SKIP
+    """
+    made_with = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "torch": version("torch").split("+")[0],
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+    }
+    text = json.dumps(result | {"made_with": made_with}, indent=1)
+    (_FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
