@@ -233,6 +233,7 @@ class Model:
         except BaseException:
             self._restore(before)
             raise
+        self.iso = recipe.iso is not None
         try:
             history = train(
                 self.net,
@@ -284,7 +285,7 @@ class Model:
 
     def _set_noise(self, windows: Trajectories, recipe: Recipe) -> None:
         """Estimate the noise of positions and momenta from what the trained model leaves."""
-        self.iso = recipe.iso is not None
+        self.noise = None
         if recipe.iso is None:
             return
         method = integrators.rescaled(self.integrator, self.scale.time)

@@ -30,9 +30,12 @@ class History:
     Attributes
     ----------
     train_loss : list of float
-        Mean squared residual over the epoch's batches, in the network's units.
+        Mean squared residual over the epoch's batches, in the network's units.  With ISO and
+        noise that is estimated, positions and momenta are weighed by it
+        (:func:`srnn.starts.noise_weights`).
     validation_loss : list of float
-        The same on the held-out trajectories after the epoch; empty without any.
+        The same on the held-out trajectories after the epoch, their initial states optimised where
+        those of the training are; empty without any.
     learning_rate : list of float
     best_epoch : int
         Epoch (from 1) whose weights were kept; 0 stands for the start.
@@ -104,8 +107,9 @@ class Run:
         self.starts = self._make_starts(training)
         self.held_out_starts = None if held_out is None else self._make_starts(held_out)
         if self._with_starts:
-            assert self.starts is not None
-            self.starts.settle()
+            for starts in (self.starts, self.held_out_starts):
+                if starts is not None:
+                    starts.settle()
         # A start that overflows is no mark to beat.
         at_start = math.inf if held_out is None else self._held_out_loss()
         self.best_loss = at_start if math.isfinite(at_start) else math.inf

@@ -1,4 +1,4 @@
-"""Stored results: what they hold, that they reproduce, and that they meet what is claimed of them."""
+"""Stored results: what they hold, that they reproduce, and that they are as good as claimed."""
 
 import json
 import statistics
