@@ -161,7 +161,8 @@ class Run:
         if self._with_starts:
             assert self.starts is not None
             assert self.held_out_starts is not None
-            self.held_out_starts.weights = self.starts.weights
+            # A copy: a file has no room for one tensor under two names.
+            self.held_out_starts.weights = self.starts.weights.clone()
             self.held_out_starts.optimise(self.starts.weights)
             return self.held_out_starts.score()
         # In pieces, so that a long validation set needs no more memory than a few batches.

@@ -45,7 +45,8 @@ def noise_weights(squares: Tensor) -> Tensor:
     s_q, s_p = (float(half.double().mean()) for half in _checks.halves(squares))
     if not (s_q + s_p > 0 and s_q + s_p < float("inf")):
         return torch.ones_like(squares)
-    ratio = (s_p + s_q / _LARGEST_RATIO) / (s_q + s_p / _LARGEST_RATIO)
+    ratio = s_p / s_q if s_q > 0 else _LARGEST_RATIO
+    ratio = min(max(ratio, 1 / _LARGEST_RATIO), _LARGEST_RATIO)
     dim = len(squares) // 2
     halves = torch.tensor([ratio**0.5] * dim + [ratio**-0.5] * dim, dtype=torch.float64)
     return halves.to(squares)
@@ -106,7 +107,25 @@ class Starts:
         )
 
     def squares(self) -> Tensor:
-        """Mean squared residual of each coordinate from the present starts, shape (2*dim,)."""
+        """Mean squared residual of each coordinate from the present starts.
+
+        Returns
+        -------
+        Tensor, shape (2*dim,)
+
+        Examples
+        --------
+        >>> import srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(8, steps=9, dt=0.1).with_noise(0.2, on="q")
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> leapfrog = srnn.integrators.get("leapfrog")
+        >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
+        >>> before = starts.squares()  # from the first observed states
+        >>> starts.settle()
+        >>> bool(starts.squares().mean() < before.mean())
+        True
+        """
         problem = self._problem(self.weights)
         total = torch.zeros_like(self.weights, dtype=torch.float64)
         size = max(1, 2**20 // self.values[:, 0].numel())
@@ -124,6 +143,17 @@ class Starts:
 
         For noise that is estimated it is the geometric mean of the mean squares of positions and of
         momenta, the quantity that maximum likelihood makes small; else the mean square.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.tensor([[[1.0, 0.0]], [[0.8, 0.0]], [[0.6, 0.0]]])  # nothing moves it
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton", noise="equal")
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.optimise(starts.weights)  # to the mean, (0.8, 0)
+        >>> round(starts.score(), 4)  # (0.2^2 + 0 + 0.2^2) / 6
+        0.0133
         """
         halves = [half.double().mean() for half in _checks.halves(self.squares())]
         if self.recipe.noise == "estimated":
@@ -131,12 +161,41 @@ class Starts:
         return float((halves[0] + halves[1]) / 2)
 
     def reweigh(self) -> None:
-        """Estimate the noise of positions and momenta from the present residuals."""
+        """Estimate the noise of positions and momenta from the present residuals.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(200, steps=9, dt=0.5, generator=g)
+        >>> data = data.with_noise(0.1, generator=g).with_noise(0.2, on="p", generator=g)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> leapfrog = srnn.integrators.get("leapfrog")
+        >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
+        >>> starts.reweigh()
+        >>> bool(starts.weights[0] > starts.weights[1])  # positions are the more exact half
+        True
+        """
         if self.recipe.noise == "estimated":
             self.weights = noise_weights(self.squares())
 
     def settle(self) -> None:
-        """Optimise by Gauss-Newton steps, estimate the noise, and optimise again."""
+        """Optimise by Gauss-Newton steps, estimate the noise, and optimise again.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(200, steps=9, dt=0.1, generator=g)
+        >>> data = data.with_noise(0.1, generator=g).with_noise(0.2, on="p", generator=g)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
+        >>> starts.settle()
+        >>> bool(abs(starts.weights[0] - 5**0.5) < 0.3)  # (0.1^2 + 0.2^2)^(1/2) / 0.1
+        True
+        """
         for _ in range(2):
             solution, _ = gauss_newton(
                 self._problem(self.weights),
@@ -150,7 +209,24 @@ class Starts:
             self.reweigh()
 
     def optimise(self, weights: Tensor) -> None:
-        """Move all starts with the network held still."""
+        """Move all starts with the network held still.
+
+        Parameters
+        ----------
+        weights : Tensor, shape (2*dim,)
+            Weight of each coordinate's squared residual.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.tensor([[[1.0, 0.0]], [[0.8, 0.0]], [[0.6, 0.0]]])  # nothing moves it
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.optimise(starts.weights)
+        >>> round(float(starts.z0[0, 0]), 6)  # the mean
+        0.8
+        """
         problem, recipe = self._problem(weights), self.recipe
         if recipe.iso == "joint":
             # The step's own matrices serve the steps to come.
@@ -165,7 +241,31 @@ class Starts:
         self.z0 = solution.states
 
     def step(self, index: Tensor, gradient: Tensor) -> None:
-        """Move the starts of a batch by the gradient of the batch's mean loss in them."""
+        """Move the starts of a batch by the gradient of the batch's mean loss in them.
+
+        A Newton step in which the matrices of the last :meth:`optimise` stand for the Hessian.
+
+        Parameters
+        ----------
+        index : Tensor of int, shape (batch,)
+            Which starts.
+        gradient : Tensor, shape (batch, 2*dim)
+            Of :func:`srnn.losses.window_loss`, with these starts and with the weights.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.tensor([[[1.0, 0.0]], [[0.8, 0.0]], [[0.6, 0.0]]])  # nothing moves it
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> recipe = srnn.recipes.Recipe(iso="joint")
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.optimise(starts.weights)
+        >>> z0 = torch.tensor([[5.0, 5.0]])
+        >>> starts.z0 = z0.clone()
+        >>> starts.step(torch.tensor([0]), ((z0 - data) * 2 / data.numel()).sum(dim=0))
+        >>> round(float(starts.z0[0, 0]), 3)  # back at the mean at once
+        0.8
+        """
         assert self.factors is not None
         # The mean runs over the batch, the times and the coordinates; its gradient is twice g.
         count = len(index) * (len(self.values) - self.recipe.first_counted) * gradient.shape[-1]
@@ -174,27 +274,55 @@ class Starts:
         self.z0[index] -= torch.where(torch.isfinite(step), step, torch.zeros_like(step))
 
     def state(self) -> dict[str, Tensor]:
-        """All that the next step depends on, for a checkpoint."""
+        """All that the next step depends on, for a checkpoint.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(8, steps=9, dt=0.1)
+        >>> recipe = srnn.recipes.Recipe(iso="joint")
+        >>> leapfrog = srnn.integrators.get("leapfrog")
+        >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
+        >>> starts.optimise(starts.weights)
+        >>> sorted(starts.state())
+        ['factors', 'weights', 'z0']
+        """
         known = {"z0": self.z0, "weights": self.weights}
         return known if self.factors is None else known | {"factors": self.factors}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Go on from what :meth:`state` gave.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(8, steps=9, dt=0.1).with_noise(0.1)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> how = (spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
+        >>> starts, again = Starts(*how), Starts(*how)
+        >>> starts.settle()
+        >>> again.restore(starts.state())
+        >>> torch.equal(again.z0, starts.z0)
+        True
+        """
         device = self.values.device
         self.z0, self.weights = state["z0"].to(device), state["weights"].to(device)
         self.factors = state["factors"].to(device) if "factors" in state else None
 
 
 def _factors(matrix: Tensor) -> Tensor:
-    """Cholesky factors, damped until they exist."""
-    diagonal = matrix.diagonal(dim1=-2, dim2=-1)
-    damping = 1e-6
-    while True:
-        damped = matrix + damping * torch.diag_embed(diagonal)
-        factors, info = torch.linalg.cholesky_ex(damped)
-        if bool((info == 0).all()) or damping > 1:
-            break
-        damping *= 10
+    """Cholesky factors, each matrix damped until it has one.
+
+    A window whose matrix is not finite gets one that hardly lets it move.
+    """
     eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    good = (info == 0) & torch.isfinite(factors).all(dim=-1).all(dim=-1)
-    return torch.where(good[:, None, None], factors, 1e6 * eye)
+    factors = (1e6 * eye).expand_as(matrix).clone()
+    diagonal = torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
+    left = torch.isfinite(matrix).all(dim=-1).all(dim=-1).nonzero()[:, 0]
+    for damping in 10.0 ** torch.arange(-6, 2):
+        found, info = torch.linalg.cholesky_ex(matrix[left] + damping * diagonal[left])
+        factors[left[info == 0]] = found[info == 0]
+        left = left[info != 0]
+    return factors
