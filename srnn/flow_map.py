@@ -187,7 +187,7 @@ def rows_at_once(field: Any, steps: int) -> int:
     """How many trajectories to differentiate 2*dim times at once, so that memory stays bounded."""
     two_d = 2 * int(field.dim)
     weight = weight_of(field)
-    width = two_d if weight is None else max(weight.shape)  # of what a step keeps, about
+    width = two_d if weight is None else max(weight.shape, default=1)  # of what a step keeps, about
     return max(1, _PIECE // (two_d * steps * width))
 
 

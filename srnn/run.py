@@ -106,12 +106,12 @@ class Run:
         self.best = copy.deepcopy(net.state_dict())
         self.starts = self._make_starts(training)
         self.held_out_starts = None if held_out is None else self._make_starts(held_out)
-        if self._with_starts:
+        if self._with_starts and not solved:
             for starts in (self.starts, self.held_out_starts):
                 if starts is not None:
                     starts.settle()
         # A start that overflows is no mark to beat.
-        at_start = math.inf if held_out is None else self._held_out_loss()
+        at_start = math.inf if held_out is None or solved else self._held_out_loss()
         self.best_loss = at_start if math.isfinite(at_start) else math.inf
 
     def _make_starts(self, data: Trajectories) -> Starts | None:

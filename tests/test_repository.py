@@ -420,7 +420,7 @@ def test_the_quickstart_runs_when_it_is_made_small(
         ("hidden=256", "hidden=16"),
         ("trajectories=1000", "trajectories=40"),
         ("steps=199", "steps=19"),
-        ("iso=False)  ", "iso=False, epochs=2)  "),
+        ("iso=True)  ", "iso=True, epochs=2)  "),
     ):
         assert long in code
         code = code.replace(long, short)
