@@ -291,10 +291,7 @@ class Model:
         method = integrators.rescaled(self.integrator, self.scale.time)
         starts = Starts(self.net, method, windows.values, windows.dt, recipe)
         starts.settle()
-        # The starts take up 2 dim numbers of each trajectory's.
-        counted = len(windows.values) - recipe.first_counted
-        share = counted / max(counted - 1, 1)
-        sizes = (share * starts.squares()).sqrt().double() * self.scale.factor
+        sizes = starts.variances().sqrt().double() * self.scale.factor
         sigma_q, sigma_p = (float(x.square().mean().sqrt()) for x in _checks.halves(sizes))
         if recipe.noise == "equal":
             sigma_q = sigma_p = ((sigma_q**2 + sigma_p**2) / 2) ** 0.5

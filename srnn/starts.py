@@ -18,6 +18,8 @@ __all__ = ["Starts", "noise_weights"]
 # No half counts for more than this many times the other: a half without noise is fitted ever more
 # closely, and its residuals say less and less about the noise.
 _LARGEST_RATIO = 1e4
+# Windows that tell how much of the noise the starts take up: it hardly differs between them.
+_SAMPLE = 64
 
 
 def noise_weights(squares: Tensor) -> Tensor:
@@ -138,6 +140,64 @@ class Starts:
         counted = len(self.values) - self.recipe.first_counted
         return (total / (counted * len(self.z0))).to(self.weights)
 
+    def variances(self) -> Tensor:
+        """Variance of each coordinate's noise, if the network is right.
+
+        The mean squared residuals, with what fitting the starts takes up of them taken off, as a
+        sample of the windows tells.
+
+        Returns
+        -------
+        Tensor, shape (2*dim,)
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(2000, steps=2, dt=0.1, generator=g).with_noise(0.2, generator=g)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
+        >>> starts.settle()
+        >>> starts.variances().sqrt().round(decimals=2), starts.squares().sqrt().round(decimals=2)
+        (tensor([0.2000, 0.2000]), tensor([0.1600, 0.1600]))
+        """
+        return self.squares() / self.share_left()
+
+    def share_left(self) -> Tensor:
+        """Share of each coordinate's noise that is left in the residuals of optimised starts.
+
+        Returns
+        -------
+        Tensor, shape (2*dim,)
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.ones(4, 5, 2)  # nothing moves it, so that a start is the mean of four
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.share_left()  # 1 - 1 / 4
+        tensor([0.7500, 0.7500])
+        """
+        count = len(self.z0)
+        index = torch.linspace(0, count - 1, min(count, _SAMPLE)).long().to(self.z0.device)
+        problem = self._problem(self.weights).take(index)
+        F = problem.jacobians(self.z0[index]).double()
+        weights = problem.weights.double()[..., None]
+        A = (F.mT @ (weights * F)).sum(dim=0)
+        good = torch.isfinite(A).all(dim=-1).all(dim=-1)
+        if not bool(good.any()):
+            return torch.ones_like(self.weights)
+        F, weights = F[:, good], weights[:, good, :, 0]
+        inverse = torch.linalg.pinv(A[good], hermitian=True)
+        # How much of each number its window's own start explains: the projection's diagonal.
+        explained = ((F @ inverse) * F).sum(dim=-1) * weights
+        counted = (weights > 0).sum(dim=(0, 1))
+        share: Tensor = 1 - explained.sum(dim=(0, 1)) / counted
+        return share.clamp_min(1e-3).to(self.weights)
+
     def score(self) -> float:
         """Loss at the present starts that does not depend on the weights.
 
@@ -178,7 +238,7 @@ class Starts:
         True
         """
         if self.recipe.noise == "estimated":
-            self.weights = noise_weights(self.squares())
+            self.weights = noise_weights(self.variances())
 
     def settle(self) -> None:
         """Optimise by Gauss-Newton steps, estimate the noise, and optimise again.

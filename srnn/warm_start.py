@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srnn import _checks
+from srnn import _checks, integrators
 from srnn._types import TrajectoryValues
 from srnn.data import Trajectories
 from srnn.integrators import Integrator
@@ -207,8 +207,11 @@ def _best_quadratic(
             break
     assert best is not None
     if recipe.noise == "estimated":
+        method = integrators.get(integrator)
+        starts = Starts(best, method, values.double(), dt, recipe)
         for _ in range(2):
-            found = fitted(best, noise_weights(found))
+            starts.weights = noise_weights(found / starts.share_left())
+            found = fitted(best, starts.weights)
     return best
 
 
