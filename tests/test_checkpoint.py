@@ -69,6 +69,16 @@ SETTINGS = {
         },
         "float32",
     ),
+    "gauss-newton": (
+        'srnn.SRNN(3, 16, generator=g, dtype="float64")',
+        {"iso": "gauss-newton", "iso_every": 7, "epochs": 150, "batch_size": 8, "patience": None},
+        "float64",
+    ),
+    "joint": (
+        "srnn.SRNN(3, hamiltonian=srnn.HNet(3, 16, generator=g), generator=g)",
+        {"iso": "joint", "iso_every": 3, "epochs": 200, "batch_size": 8, "patience": None},
+        "float32",
+    ),
     "hnn": (
         "srnn.HNN(3, 16, generator=g)",
         {
@@ -237,6 +247,66 @@ def test_an_interrupted_call_made_again_goes_on(data, tmp_path, monkeypatch):
     assert again.train_loss == expected.train_loss
     for a, b in zip(model.net.parameters(), undisturbed.net.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("iso", srnn.recipes.ISO_METHODS)
+@pytest.mark.parametrize(("every", "iso_from", "done"), [(1, 0, 3), (4, 0, 2), (2, 2, 1)])
+def test_a_run_with_optimised_starts_goes_on_to_the_same_bits(
+    data, tmp_path, monkeypatch, iso, every, iso_from, done
+):
+    """Ended between two optimisations, before the first one, or right before one."""
+    noisy = data.with_noise(0.1, generator=seeded(2))
+    # A plain H-NET, whose starts move with every epoch.
+    settings = {"iso": iso, "iso_every": every, "iso_from": iso_from, "patience": None}
+    settings |= {"epochs": 6, "batch_size": 8, "learning_rate": 0.02, "progress": False}
+    ended = {}
+
+    def fit(path):
+        net = srnn.HNet(3, 8, generator=seeded(), dtype=torch.float64)
+        model = srnn.SRNN(3, hamiltonian=net, generator=seeded())
+        return model, model.fit(noisy.to(torch.float64), checkpoint=path, **settings)
+
+    original = srnn.run.Run._schedule
+
+    def remember(run, watched):
+        original(run, watched)
+        for name, starts in (("training", run.starts), ("held out", run.held_out_starts)):
+            ended[name] = {k: v.clone() for k, v in starts.state().items()}
+
+    monkeypatch.setattr("srnn.run.Run._schedule", remember)
+    undisturbed, expected = fit(None)
+    states = dict(ended)
+    epoch, count = srnn.run.Run.epoch, []
+
+    def interrupted(run):
+        if len(count) == done:
+            raise KeyboardInterrupt
+        epoch(run)
+        count.append(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("srnn.run.Run.epoch", interrupted)
+        patch.setattr("srnn.training.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "run")
+    ended.clear()
+    model, history = fit(tmp_path / "run")  # a new model, as in another program
+    assert history.train_loss == expected.train_loss
+    assert history.validation_loss == expected.validation_loss
+    assert history.best_epoch == expected.best_epoch
+    assert model.noise == undisturbed.noise
+    for a, b in zip(model.net.parameters(), undisturbed.net.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for name, tensors in states.items():
+        assert tensors.keys() == ended[name].keys()
+        assert all(torch.equal(tensors[k], ended[name][k]) for k in tensors)
+
+
+def test_a_run_with_other_settings_of_the_starts_is_another_run(data, tmp_path):
+    fit(data, tmp_path / "run", iso=True)
+    for change in ({}, {"iso": "joint"}, {"iso": True, "noise": "equal"}):
+        with pytest.raises(CheckpointError, match="belongs to another training run"):
+            fit(data, tmp_path / "run", **change)
 
 
 def test_an_interrupt_keeps_the_best_weights(data, monkeypatch):

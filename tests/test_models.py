@@ -216,6 +216,133 @@ def test_predictions_that_leave_the_numbers_carry_a_status(data):
     assert not torch.isfinite(predicted.values[-1, 1]).all()
 
 
+# -- optimised initial states ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def noisy(data):
+    return data.with_noise(0.2, generator=seeded(2))
+
+
+def trained(noisy, iso=True, **settings):
+    model = srnn.SRNN(4, hamiltonian=srnn.QuadraticH(4).double(), generator=seeded(), **settings)
+    model.fit(noisy, iso=iso, noise="equal", epochs=2, progress=False)
+    return model
+
+
+def test_predictions_begin_as_the_model_was_trained(noisy):
+    for iso in (True, False):
+        model = trained(noisy, iso)
+        assert model.iso is iso
+        default = model.predict(noisy, steps=12).values
+        assert torch.equal(default, model.predict(noisy, steps=12, iso=iso).values)
+        assert not torch.allclose(default, model.predict(noisy, steps=12, iso=not iso).values)
+
+
+def test_all_observed_points_are_explained_or_the_first_is_taken(noisy):
+    model = trained(noisy)
+    starts = {n: model.predict(noisy.first(n), steps=1).values[0] for n in (1, 4, 10)}
+    torch.testing.assert_close(starts[1], noisy.values[0], rtol=0, atol=1e-9)  # fits it exactly
+    expected = srnn.iso.optimise_initial_state(model, noisy.first(4)).states
+    torch.testing.assert_close(starts[4], expected, rtol=0, atol=1e-9)
+    errors = [float((starts[n] - noisy.clean[0]).norm()) for n in (1, 4, 10)]
+    assert errors[0] > 1.1 * errors[1] > 1.2 * errors[2]
+    first = model.predict(noisy, steps=1, iso=False).values[0]
+    torch.testing.assert_close(first, noisy.values[0], rtol=0, atol=1e-12)
+
+
+def test_the_integrator_and_step_of_the_prediction_optimise_its_start(noisy):
+    """Those of training would find the start of another rollout."""
+    model = trained(noisy)
+    for settings, how in (
+        ({"dt": 0.05}, {"dt": 0.05}),
+        ({"substeps": 4}, {"dt": 0.025}),
+        ({"dt": 0.05, "substeps": 2}, {"dt": 0.025}),
+        ({"integrator": "euler"}, {"integrator": "euler"}),
+        ({"dt": 0.3}, {}),  # longer than the spacing, which is then the step
+    ):
+        predicted = model.predict(noisy, steps=2, **settings).values[0]
+        expected = srnn.iso.optimise_initial_state(model, noisy, **how).states
+        torch.testing.assert_close(predicted, expected, rtol=0, atol=1e-9)
+        if how:
+            other = srnn.iso.optimise_initial_state(model, noisy).states
+            assert (predicted - other).abs().max() > 1e-4
+
+
+def test_the_true_equations_take_optimised_starts_when_asked(chain, noisy):
+    model = srnn.SRNN(4, hamiltonian=chain.shadow_hamiltonian(0.1))
+    assert not model.iso
+    expected = srnn.iso.optimise_initial_state(chain.shadow_hamiltonian(0.1), noisy).states
+    start = model.predict(noisy, steps=1, iso=True).values[0]
+    torch.testing.assert_close(start, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:The initial states of")  # of a network that has learnt little
+def test_a_recurrent_network_begins_where_it_explains_most(noisy):
+    model = model_of(srnn.RNN(4, 16, generator=seeded()).double(), None)
+    model.fit(noisy, iso=True, epochs=3, progress=False)
+    errors = [
+        float((model.predict(noisy, steps=9, iso=iso).values - noisy.values).square().mean())
+        for iso in (True, False)
+    ]
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_starts_that_are_not_fully_optimised_are_told_of(data):
+    class Rough:
+        """A force with a ripple that its derivatives know nothing of."""
+
+        dim, separable = 4, True
+
+        def __call__(self, z):
+            return z.square().sum(dim=-1) / 2
+
+        def kinetic_gradient(self, p):
+            return p
+
+        def potential_gradient(self, q):
+            return q + 1e-3 * torch.sin(1e7 * q.detach())
+
+    model = srnn.SRNN(4, hamiltonian=Rough())
+    text = r"The initial states of \d+ of 40 trajectories are not fully optimised \(.*STALLED\)"
+    with pytest.warns(UserWarning, match=text):
+        model.predict(data, steps=3, iso=True)
+
+
+@pytest.mark.parametrize("kind", ["noise", "no noise", "without it"])
+def test_a_file_keeps_how_predictions_begin(tmp_path, noisy, kind):
+    model = trained(noisy, kind != "without it")
+    model.noise = (0.25, 0.5) if kind == "noise" else None
+    model.save(tmp_path / "model")
+    loaded = srnn.load(tmp_path / "model")
+    assert (loaded.iso, loaded.noise) == (model.iso, model.noise)
+    assert torch.equal(loaded.predict(noisy, steps=5).values, model.predict(noisy, steps=5).values)
+
+
+def test_a_file_of_before_there_was_iso_is_read(tmp_path, noisy):
+    model = trained(noisy)
+    model.save(tmp_path / "model")
+    tensors, header = srnn.checkpoint.read(tmp_path / "model", srnn.model.FORMAT)
+    del header["iso"], header["noise"]
+    srnn.checkpoint.write(tmp_path / "old", tensors, header)
+    loaded = srnn.load(tmp_path / "old")
+    assert (loaded.iso, loaded.noise) == (False, None)
+    old, new = (m.predict(noisy, steps=5, iso=True).values for m in (loaded, model))
+    torch.testing.assert_close(old, new, rtol=0, atol=1e-9)
+
+
+def test_a_refused_fit_leaves_how_predictions_begin(noisy, tmp_path):
+    model = trained(noisy)
+    before = (model.iso, model.noise)
+    assert before[0]
+    assert before[1] is not None
+    (tmp_path / "run").write_bytes(b"rubbish")
+    for arguments in ({"checkpoint": tmp_path / "run"}, {"window": 11}, {"iso_every": 0}):
+        with pytest.raises((ValueError, CheckpointError)):
+            model.fit(noisy, iso=False, progress=False, **arguments)
+        assert (model.iso, model.noise) == before
+
+
 # -- bad input ------------------------------------------------------------------------------------
 
 
