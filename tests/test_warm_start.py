@@ -168,17 +168,6 @@ def test_an_hnet_takes_the_fit_over_into_its_quadratic_term() -> None:
     torch.testing.assert_close(net(z), alone(z), rtol=1e-6, atol=1e-6)
 
 
-def test_the_fit_knows_which_half_has_less_noise() -> None:
-    found = {}
-    for noise in ("estimated", "equal"):
-        data = noisy(100, 0.0).with_noise(0.3, on="q", generator=seeded(2))
-        data = data.with_noise(0.02, on="p", generator=seeded(3))
-        net = srnn.QuadraticH(4, dtype=F64)
-        variable_projection(net, "leapfrog", data, WITH_ISO.replace(noise=noise))
-        found[noise] = shadow_errors(net)
-    assert found["estimated"] < 0.7 * found["equal"]
-
-
 def test_nets_without_quadratic_terms_wait_to_be_asked() -> None:
     data = noisy(20)
     for net in (
