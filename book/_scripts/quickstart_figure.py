@@ -4,7 +4,7 @@
 
 Left: the error of the prediction against time, averaged over the test trajectories, beside that of
 predicting zero and that of a perfect prediction, which noise keeps from zero. Right: two masses of
-one test trajectory. Takes a few minutes.
+one test trajectory. Takes less than a minute.
 """
 
 import argparse
