@@ -115,7 +115,10 @@ def fit_quadratic(
         with torch.no_grad():
             if not bool(torch.isfinite(linear).all()):
                 return torch.full_like(offset, torch.inf)
-            starts = torch.linalg.lstsq(linear, offset).solution
+            # By QR: of LAPACK's least squares the last bits depend on where memory happens to lie,
+            # and a run that goes on in another program must start from the same ones.
+            orthogonal, triangle = torch.linalg.qr(linear)
+            starts = torch.linalg.solve_triangular(triangle, orthogonal.mT @ offset, upper=True)
         left: Tensor = linear @ starts - offset
         return left
 

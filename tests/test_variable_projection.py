@@ -189,6 +189,19 @@ def test_the_error_falls_with_the_root_of_the_number_of_trajectories() -> None:
     assert slope(counts, errors) == pytest.approx(0.5, abs=0.15)
 
 
+def test_the_same_data_give_the_same_bits_wherever_memory_lies() -> None:
+    """A run that goes on in another program must begin with the same weights."""
+    data = PAIR.simulate(60, 4, 0.2, seeded(0), start="all-free", dtype=F64)
+    values = data.values + 0.2 * randn(1, *data.values.shape)
+    found, kept = [], []
+    for k in range(5):
+        kept += [np.zeros(31 + 3 * k), torch.zeros(5 + k)]  # moves what is allocated next
+        H = srnn.QuadraticH(2, dtype=F64)
+        fit_quadratic(H, "leapfrog", values.clone(), 0.2, max_iterations=50)
+        found.append(parameters_to_vector(H.parameters()).detach().clone())
+    assert all(torch.equal(other, found[0]) for other in found[1:])
+
+
 # -- the combined trajectories --------------------------------------------------------------------
 
 
