@@ -37,17 +37,19 @@ def reference_states(net: Any, z0: Tensor, dt: float, graph: bool) -> Tensor:
     dim = z0.shape[-1] // 2
     q, p = z0[:, :dim], z0[:, dim:]
 
-    def slopes(q: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-        if not graph:
-            q, p = q.detach().requires_grad_(), p.detach().requires_grad_()
-        energy = net(torch.cat((q, p), dim=-1)).sum()
-        return torch.autograd.grad(energy, (q, p), create_graph=graph)
+    def slope(moving: str) -> Tensor:
+        """dH/dq or dH/dp.  The other half is held still, but its network is evaluated as well."""
+        at_q, at_p = (x if graph else x.detach().requires_grad_() for x in (q, p))
+        both = (at_q, at_p.detach()) if moving == "q" else (at_q.detach(), at_p)
+        energy = net(torch.cat(both, dim=-1)).sum()
+        wanted = at_q if moving == "q" else at_p
+        return torch.autograd.grad(energy, wanted, create_graph=graph)[0]
 
     states = [z0]
     for _ in range(STEPS):
-        p = p - dt / 2 * slopes(q, p)[0]
-        q = q + dt * slopes(q, p)[1]
-        p = p - dt / 2 * slopes(q, p)[0]
+        p = p - dt / 2 * slope("q")
+        q = q + dt * slope("p")
+        p = p - dt / 2 * slope("q")
         if not graph:
             q, p = q.detach(), p.detach()
         states.append(torch.cat((q, p), dim=-1))
@@ -61,11 +63,12 @@ def reference(net: Any, observed: Tensor, dt: float) -> tuple[Tensor, int]:
     def loss(x: Any) -> float:
         z0 = torch.from_numpy(x).to(observed).reshape(shape)
         states = reference_states(net, z0, dt, graph=False)
-        return float((states - observed).square().sum())
+        return float((states - observed).square().sum(dtype=torch.float64))
 
     def gradient(x: Any) -> Any:
         z0 = torch.from_numpy(x).to(observed).reshape(shape).requires_grad_()
-        total = (reference_states(net, z0, dt, graph=True) - observed).square().sum()
+        states = reference_states(net, z0, dt, graph=True)
+        total = (states - observed).square().sum()
         return torch.autograd.grad(total, z0)[0].double().numpy().ravel()
 
     start = observed[0].double().numpy().ravel()
@@ -74,8 +77,8 @@ def reference(net: Any, observed: Tensor, dt: float) -> tuple[Tensor, int]:
     return torch.from_numpy(done.x).to(observed).reshape(shape), int(done.nit)
 
 
-def fitted_network(generator: torch.Generator) -> tuple[Any, srnn.Trajectories]:
-    """Fit a plain H-NET, in the data's units, to a chain; return it and new data of the chain."""
+def fitted_network(generator: torch.Generator) -> tuple[Any, Tensor, float]:
+    """Fit a plain H-NET to a chain; return it, new data of the chain and dt, in its units."""
     chain = srnn.systems.SpringChain.random(masses=20, generator=generator)
 
     def observe() -> srnn.Trajectories:
@@ -84,8 +87,9 @@ def fitted_network(generator: torch.Generator) -> tuple[Any, srnn.Trajectories]:
 
     net = srnn.HNet(20, WIDTH, generator=generator)
     model = srnn.SRNN(20, hamiltonian=net, generator=generator)
-    model.fit(observe(), iso=True, warm_start="distil", scale=False, epochs=1, learning_rate=1e-7)
-    return net, observe()
+    recipe: dict[str, Any] = {"warm_start": "distil", "epochs": 1, "learning_rate": 1e-7}
+    model.fit(observe(), iso=True, progress=False, **recipe)
+    return net, model.scale.encode(observe().values), DT / model.scale.time
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
@@ -105,20 +109,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    net, data = fitted_network(torch.Generator().manual_seed(options.seed))
-    observed = data.values
+    net, observed, dt = fitted_network(torch.Generator().manual_seed(options.seed))
 
     def total(z0: Tensor) -> float:
-        states = srnn.rollout(net.double(), "leapfrog", z0.double(), dt=DT, steps=STEPS)
+        states = srnn.rollout(net.double(), "leapfrog", z0.double(), dt=dt, steps=STEPS)
         net.float()
         return float((states.detach() - observed.double()).square().sum())
 
     ways: dict[str, Callable[[], tuple[Tensor, int]]] = {
-        "reference": lambda: reference(net, observed, DT),
-        "scipy": lambda: _library(net, data, "scipy"),
-        "gauss-newton": lambda: _library(net, data, "gauss-newton"),
+        "reference": lambda: reference(net, observed, dt),
+        "scipy": lambda: _library(net, observed, dt, "scipy"),
+        "gauss-newton": lambda: _library(net, observed, dt, "gauss-newton"),
     }
-    _library(net, data.select(slice(50)), "gauss-newton")  # warm up
+    _library(net, observed[:, :50], dt, "gauss-newton")  # warm up
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     losses, iterations = {}, {}
     for done in range(options.rounds):
@@ -159,9 +162,11 @@ def main() -> None:
     )
 
 
-def _library(net: Any, data: srnn.Trajectories, method: str) -> tuple[Tensor, int]:
+def _library(net: Any, observed: Tensor, dt: float, method: str) -> tuple[Tensor, int]:
     bound = ITERATIONS if method == "scipy" else None
-    found = srnn.iso.optimise_initial_state(net, data, method=method, max_iterations=bound)
+    found = srnn.iso.optimise_initial_state(
+        net, observed, dt=dt, method=method, max_iterations=bound
+    )
     return found.states, int(found.iterations.max())
 
 

@@ -18,6 +18,8 @@ from srnn.errors import CheckpointError
 from srnn.fields import Field, as_field
 from srnn.integrators import Integrator
 from srnn.iso import IsoStatus, optimise_initial_state
+from srnn.iso._differentiable import check_differentiable
+from srnn.iso._problem import Problem
 from srnn.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
 from srnn.rollout import rollout
 from srnn.run import History
@@ -58,6 +60,8 @@ class Model:
         The units :meth:`fit` chose; the network works in them.
     iso : bool
         Whether :meth:`fit` optimised initial states; :meth:`predict` then does so too.
+    substeps : int
+        Integrator steps between two observed states in :meth:`fit`; the default of what follows.
     noise : (float, float) or None
         Standard deviations of the observation noise of positions and of momenta, in the units of
         the data, as a fit with ISO estimated them.
@@ -106,6 +110,7 @@ class Model:
         self.scale = Scale.identity(self.dim, like)
         self.dt: float | None = None
         self.iso = False
+        self.substeps = 1
         self.noise: tuple[float, float] | None = None
         self._last_run: tuple[Path, int, dict[str, Any]] | None = None
 
@@ -233,7 +238,7 @@ class Model:
         except BaseException:
             self._restore(before)
             raise
-        self.iso = recipe.iso is not None
+        self.iso, self.substeps, self.noise = recipe.iso is not None, recipe.substeps, None
         try:
             history = train(
                 self.net,
@@ -285,7 +290,6 @@ class Model:
 
     def _set_noise(self, windows: Trajectories, recipe: Recipe) -> None:
         """Estimate the noise of positions and momenta from what the trained model leaves."""
-        self.noise = None
         if recipe.iso is None:
             return
         method = integrators.rescaled(self.integrator, self.scale.time)
@@ -320,6 +324,11 @@ class Model:
             raise ValueError(self._wrong_spacing(data.dt))
         if self.integrator is not None:  # it may refuse the field
             self.integrator.init(as_field(self.net), data.values[0])
+        if recipe.iso is not None and not isinstance(self.net, _OWN):
+            values = data.values[:2, :1]
+            net, weights = as_field(self.net), torch.ones_like(values)
+            problem = Problem(net, self.integrator, values, weights, dt=data.dt)
+            check_differentiable(problem, values[0], "gauss-newton")
 
     def _seed(self, file: Path | None) -> int:
         """Draw the seed of a run, or take that of the run being gone on with.
@@ -340,7 +349,7 @@ class Model:
             "weights": copy.deepcopy(self.net.state_dict()),
             "scale": self.scale,
             "dt": self.dt,
-            "iso": (self.iso, self.noise),
+            "iso": (self.iso, self.substeps, self.noise),
             "generator": self.generator.get_state(),
             "last run": self._last_run,
         }
@@ -348,7 +357,7 @@ class Model:
     def _restore(self, snapshot: dict[str, Any], *, generator: bool = True) -> None:
         self.net.load_state_dict(snapshot["weights"])
         self.scale, self.dt = snapshot["scale"], snapshot["dt"]
-        self.iso, self.noise = snapshot["iso"]
+        self.iso, self.substeps, self.noise = snapshot["iso"]
         if generator:
             self.generator.set_state(snapshot["generator"])
             self._last_run = snapshot["last run"]
@@ -380,7 +389,7 @@ class Model:
         iso: bool | None = None,
         dt: float | None = None,
         integrator: str | Integrator | None = None,
-        substeps: int = 1,
+        substeps: int | None = None,
     ) -> Trajectories:
         """Roll out from the first observed state, or from the one that explains all observed best.
 
@@ -400,8 +409,9 @@ class Model:
             Time between predicted states; by default that of `observed`.
         integrator : str or Integrator, optional
             By default the model's `test_integrator`.
-        substeps : int
-            Integrator steps between two predicted states.
+        substeps : int, optional
+            Integrator steps between two predicted states; by default as many as between two
+            observed ones in :meth:`fit`.
 
         Returns
         -------
@@ -432,6 +442,7 @@ class Model:
         if weight is not None:
             _checks.same_as(z0, "observed", weight, "model")
         spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
+        substeps = self.substeps if substeps is None else _checks.positive_int(substeps, "substeps")
         method: Any = self.test_integrator if integrator is None else integrator
         if self.recurrent and self.dt is not None and not _checks.same_spacing(spacing, self.dt):
             raise ValueError(self._wrong_spacing(spacing))
@@ -486,7 +497,7 @@ class Model:
         >>> data = spring.simulate(80, steps=11, dt=0.3, generator=g).with_noise(0.1, generator=g)
         >>> model = srnn.SRNN(1, hamiltonian=srnn.QuadraticH(1), generator=g)
         >>> history = model.fit(data.select(slice(40)), iso=True, progress=False)
-        >>> print(model.diagnose(data.select(slice(40, 80))).verdict[0])
+        >>> print(model.diagnose(data.select(slice(40, 80))).verdict.splitlines()[0])
         The residuals are white, of the size of the noise: their tests see nothing left to learn.
         """
 
@@ -495,8 +506,8 @@ class Model:
             generator = torch.Generator().manual_seed(0)
             like = part.values
             net = networks.QuadraticH(self.dim, dtype=like.dtype, device=like.device)
-            baseline = Model(net, "leapfrog", generator=generator)
-            baseline.fit(part, iso=True, progress=False)
+            baseline = Model(net, self.integrator or "leapfrog", generator=generator)
+            baseline.fit(part, iso=True, substeps=self.substeps, progress=False)
             return baseline
 
         settings.setdefault("fit_baseline", fit_quadratic)
@@ -544,6 +555,7 @@ class Model:
             "preset": self.preset,
             "dt": self.dt,
             "iso": self.iso,
+            "substeps": self.substeps,
             "noise": self.noise,
             "scale": {"q": self.scale.q, "p": self.scale.p, "time": self.scale.time},
         }
@@ -559,5 +571,5 @@ def _warn(status: Tensor) -> None:
         warnings.warn(
             f"The initial states of {len(bad)} of {len(status)} trajectories are not fully "
             f"optimised ({', '.join(kinds)}); srnn.iso.optimise_initial_state tells which.",
-            stacklevel=3,
+            stacklevel=4,  # from the decorated predict to who has called it
         )

@@ -177,8 +177,9 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
         )
         model.scale = Scale(**header["scale"], shift=shift)
         model.dt = header["dt"]
-        # Files of before these two were kept hold models trained without ISO.
+        # Files of before these three were kept hold models trained without ISO.
         model.iso = bool(header.get("iso", False))
+        model.substeps = int(header.get("substeps", 1))
         noise = header.get("noise")
         model.noise = None if noise is None else (float(noise[0]), float(noise[1]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

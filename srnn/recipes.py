@@ -67,7 +67,8 @@ class Recipe:
         Without held-out trajectories, the number of training windows, drawn anew each epoch, whose
         loss feeds the scheduler, as in the paper's code.
     patience : int or None
-        Epochs without improvement of the held-out loss after which training stops.
+        Epochs without improvement of the held-out loss after which training stops.  The default is
+        30; ``fit(iso=True)`` sets 15, since with optimised starts the held-out loss is smooth.
     warm_start : bool or "distil"
         Start quadratic terms from the data (:mod:`srnn.warm_start`), where that is better than the
         start at hand: by least squares on single steps, or, with `iso`, by a fit through the
@@ -84,8 +85,9 @@ class Recipe:
         Epochs trained without, before the first optimisation; the paper's are 100.
     iso_every : int
         Epochs from one optimisation to the next; the paper's is 1.
-    iso_iterations : int
-        Most iterations of one optimisation; each begins where the last one ended.
+    iso_iterations : int or None
+        Most iterations of one optimisation; each begins where the last one ended.  None stands for
+        one Gauss-Newton step, and for ten iterations of the other two, as the paper's.
     noise : {"estimated", "equal"}
         What is known of the noise when starts are optimised.  "equal": one standard deviation for
         positions and momenta, in the units of training.  "estimated": one for each, taken from the
@@ -123,7 +125,7 @@ class Recipe:
     iso: str | None = None
     iso_from: int = 0
     iso_every: int = 5
-    iso_iterations: int = 1
+    iso_iterations: int | None = None
     noise: str = "estimated"
     scale: bool = True
 
@@ -134,9 +136,11 @@ class Recipe:
         _checks.choice(self.loss_from, "loss_from", (0, 1, None))
         for name in (
             *("substeps", "batch_size", "scheduler_patience", "monitor"),
-            *("iso_every", "iso_iterations"),
+            "iso_every",
         ):
             _checks.positive_int(getattr(self, name), name)
+        if self.iso_iterations is not None:
+            _checks.positive_int(self.iso_iterations, "iso_iterations")
         _checks.positive_int(self.iso_from, "iso_from", minimum=0)
         _checks.choice(self.iso, "iso", (None, *ISO_METHODS))
         _checks.choice(self.noise, "noise", ("estimated", "equal"))
@@ -167,6 +171,13 @@ class Recipe:
         if self.loss_from is not None:
             return self.loss_from
         return 1 if self.iso is None else 0
+
+    @property
+    def iso_steps(self) -> int:
+        """The iterations of one optimisation that `iso_iterations` stands for."""
+        if self.iso_iterations is not None:
+            return self.iso_iterations
+        return 1 if self.iso in ("gauss-newton", "joint") else 10
 
     @property
     def rate_decay(self) -> float:
@@ -205,7 +216,6 @@ PRESETS = {
         warm_start=False,
         iso_from=100,
         iso_every=1,
-        iso_iterations=10,
         noise="equal",
         scale=False,
     ),

@@ -241,7 +241,9 @@ class Starts:
             self.weights = noise_weights(self.variances())
 
     def settle(self) -> None:
-        """Optimise by Gauss-Newton steps, estimate the noise, and optimise again.
+        """Bring all starts to their optimum, estimate the noise, and do so again.
+
+        By Gauss-Newton, whatever the recipe's method is: that one says how training moves them.
 
         Examples
         --------
@@ -260,7 +262,7 @@ class Starts:
             solution, _ = gauss_newton(
                 self._problem(self.weights),
                 self.z0,
-                max_iterations=max(self.recipe.iso_iterations, 5),
+                max_iterations=10,
                 tolerance=1e-5,
             )
             self.z0 = solution.states
@@ -287,17 +289,17 @@ class Starts:
         >>> round(float(starts.z0[0, 0]), 6)  # the mean
         0.8
         """
-        problem, recipe = self._problem(weights), self.recipe
-        if recipe.iso == "joint":
-            # The step's own matrices serve the steps to come.
-            tolerance = 1e-4
+        problem, recipe, count = self._problem(weights), self.recipe, self.recipe.iso_steps
+        if recipe.iso in ("gauss-newton", "joint"):
+            # A window whose full step is too long gets some shorter trials.
             solution, at = gauss_newton(
-                problem, self.z0, max_iterations=recipe.iso_iterations, tolerance=tolerance
+                problem, self.z0, max_iterations=count + 6, tolerance=1e-5, enough=count
             )
-            self.factors = _factors(at.matrix)
+            if recipe.iso == "joint":  # the step's own matrices serve the steps to come
+                self.factors = _factors(at.matrix)
         else:
             assert recipe.iso is not None
-            solution = solve(problem, self.z0, recipe.iso, max_iterations=recipe.iso_iterations)
+            solution = solve(problem, self.z0, recipe.iso, max_iterations=count)
         self.z0 = solution.states
 
     def step(self, index: Tensor, gradient: Tensor) -> None:

@@ -245,6 +245,8 @@ def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool) -> No
     history = run.history
     before, begin, written = history.seconds, time.monotonic(), -math.inf
     total = run.recipe.epochs
+    if history.stopped and file is not None and not file.exists():
+        run.save(file, fingerprint)  # solved without an epoch
     with tqdm(total=total, initial=history.epochs, disable=not progress, unit="epoch") as bar:
         while not history.stopped:
             try:

@@ -315,16 +315,16 @@ def if_better(
     >>> if_better(srnn.QuadraticH(1), leapfrog, data, None, srnn.recipes.Recipe())
     True
     """
+    if not _has_start(net, recipe):
+        return False
     watched = windows if held_out is None else held_out
     before = copy.deepcopy(net.state_dict())
     with torch.no_grad():
         at_hand = _watched_loss(net, integrator, watched, recipe)
         if recipe.iso is not None and integrator is not None:
-            started = variable_projection(net, integrator, windows, recipe)
+            variable_projection(net, integrator, windows, recipe)
         else:
-            started = least_squares(net, windows.values, windows.dt)
-        if not started:
-            return False
+            least_squares(net, windows.values, windows.dt)
         fitted = _watched_loss(net, integrator, watched, recipe)
     if math.isfinite(at_hand) and not fitted <= at_hand:
         net.load_state_dict(before)
@@ -340,3 +340,10 @@ def _watched_loss(
     starts = Starts(net, integrator, data.values, data.dt, recipe)
     starts.settle()
     return starts.score()
+
+
+def _has_start(net: Any, recipe: Recipe) -> bool:
+    """Whether there is anything in a network that the data can start."""
+    plain = isinstance(net, HNet) and not net.quadratic
+    distilled = plain and recipe.iso is not None and recipe.warm_start == "distil"
+    return distilled or _forms(net)[0] is not None

@@ -1,7 +1,6 @@
 """Stored results: what they hold, that they reproduce, and that they are as good as claimed."""
 
 import json
-import statistics
 
 import pytest
 
@@ -53,14 +52,14 @@ def test_the_floors_are_where_theory_puts_them():
     [
         ("QuadraticH, fit(iso=True)", 1.00, 30),
         ("H-NET 256 + quadratic, fit(iso=True)", 1.20, 60),
-        ("plain H-NET 2048, fit(iso=True, warm_start='distil')", 1.45, 600),
+        ("plain H-NET 2048, started at the quadratic fit", 1.45, 600),
     ],
 )
 def test_the_models_reach_what_is_claimed(name, error, seconds):
     rows = experiments.load("chain_iso")["models"][name]
     assert len(rows) == len(chain_iso.MODEL_SEEDS)
     assert max(row["vs_noisy"] for row in rows) <= error
-    assert statistics.median(row["seconds"] for row in rows) <= seconds
+    assert max(row["seconds"] for row in rows) <= seconds
 
 
 def test_the_batched_optimisation_is_as_much_faster_as_claimed():

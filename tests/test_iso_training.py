@@ -308,7 +308,7 @@ def test_the_papers_preset_begins_after_plain_epochs_and_then_does_every_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     paper = PRESETS["paper"].replace(**WITH_ISO["paper"])
-    assert (paper.iso, paper.iso_from, paper.iso_every, paper.iso_iterations) == (
+    assert (paper.iso, paper.iso_from, paper.iso_every, paper.iso_steps) == (
         *("scipy", 100, 1),
         10,
     )

@@ -309,7 +309,6 @@ def test_starts_that_are_not_fully_optimised_are_told_of(data):
         model.predict(data, steps=3, iso=True)
 
 
-@pytest.mark.xfail(strict=True, reason="a model's noise does not reach its initial states yet")
 def test_the_noise_that_a_fit_estimated_weighs_the_observations(noisy):
     """Without it a prediction would depend on the units of the data."""
     model = trained(noisy)

@@ -23,12 +23,18 @@ class Solution:
 
 
 def gauss_newton(
-    problem: Problem, start: Tensor, *, max_iterations: int, tolerance: float
+    problem: Problem,
+    start: Tensor,
+    *,
+    max_iterations: int,
+    tolerance: float,
+    enough: int | None = None,
 ) -> tuple[Solution, Normal]:
     """Minimise each trajectory's loss by Levenberg's and Marquardt's damped Gauss-Newton steps.
 
     A step that does not lower its trajectory's loss, or leaves the finite numbers, is not taken,
-    and the next one is shorter.  So no result is worse than its start.
+    and the next one is shorter.  So no result is worse than its start.  Of steps that are taken a
+    trajectory gets `enough`, where that is given: training goes on before it has arrived.
     """
     at = problem.normal(start)
     solution = Solution(start, at.loss)
@@ -37,6 +43,7 @@ def gauss_newton(
     active = good.nonzero()[:, 0]
     damping = torch.zeros_like(at.loss, dtype=torch.float64)
     wild = torch.zeros_like(good)  # whether the last trial not taken left the finite numbers
+    steps_taken = torch.zeros_like(solution.iterations)
     rounding = problem.rounding
     for tried in range(max_iterations + 1):
         now = at.take(active)
@@ -68,7 +75,11 @@ def gauss_newton(
         solution.status[active[stuck & wild[active]]] = int(IsoStatus.NON_FINITE)
         # What is left to gain is less than rounding of the states does to the loss.
         solution.status[active[hidden]] = int(IsoStatus.CONVERGED)
-        active = active[~(stuck | hidden)]
+        steps_taken[taken] += 1
+        done = stuck | hidden
+        if enough is not None:
+            done = done | (steps_taken[active] >= enough)
+        active = active[~done]
     solution.status[active[wild[active] & (damping[active] > 0)]] = int(IsoStatus.NON_FINITE)
     solution.loss = at.loss
     return solution, at

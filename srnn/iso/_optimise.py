@@ -53,6 +53,7 @@ class _Given(NamedTuple):
     scale: Any
     spacing: float | None = None  # the only one that is known
     noise: tuple[float, float] | None = None  # of positions and of momenta
+    substeps: int = 1  # integrator steps between two observed states, unless dt says another
 
     def weights(self, values: Tensor) -> Tensor | None:
         """Weight of each coordinate, 1 in the geometric mean, where the noise is known."""
@@ -102,7 +103,8 @@ def optimise_initial_state(
         By default a model's own, else leapfrog; recurrent networks take none.
     dt : float, optional
         With Trajectories: the integrator's step, a whole fraction of the observed spacing, which it
-        is by default.  With a tensor: the observed spacing.
+        is by default (a model keeps the steps that it was trained with).  With a tensor: the
+        observed spacing.
     loss_from : {0, 1}
         First time in the sum.  State 0 is an observation like any other and is counted by default;
         the paper's equation begins at 1.
@@ -151,6 +153,8 @@ def optimise_initial_state(
     _checks.choice(loss_from, "loss_from", (0, 1))
     given = _given(model_or_system, integrator)
     values, spacing, substeps = _observed(observed, dt, given)
+    if weights is None:
+        weights = given.weights(values)
     counts = _weights(values, weights, mask)
     seen = (counts > 0) & torch.isfinite(values)
     if loss_from:  # state 0 is not in the sum, and is a good place to begin all the same
@@ -214,7 +218,8 @@ def _given(thing: Any, integrator: Any) -> _Given:
         known = thing.dt if thing.recurrent else None
         method = integrators.rescaled(method, time)
         noise = getattr(thing, "noise", None)
-        return _Given(thing.net, method, time, thing.scale, known, noise)
+        substeps = getattr(thing, "substeps", 1)
+        return _Given(thing.net, method, time, thing.scale, known, noise, substeps)
     if hasattr(thing, "init") and hasattr(thing, "step") and hasattr(thing, "read"):
         if integrator is not None:
             raise ValueError(_own_step(thing, integrator))
@@ -232,7 +237,7 @@ def _own_step(net: Any, integrator: Any) -> str:
 
 def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, float, int]:
     """Check the observations; return values, spacing and integrator steps in a spacing."""
-    substeps = 1
+    substeps = given.substeps
     if isinstance(observed, Trajectories):
         values, spacing = observed.values, observed.dt
         if observed.status is not None and bool((observed.status != 0).any()):
