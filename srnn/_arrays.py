@@ -87,7 +87,8 @@ def join_halves(
         if tensor.ndim != 3:
             raise ValueError(
                 f"Expected `{name}` to have shape (time, batch, dim); got {tuple(tensor.shape)}. "
-                f"For one trajectory add the axis: {name}[:, None]."
+                f"For one trajectory of several coordinates add the axis {name}[:, None]; for "
+                f"several trajectories of one coordinate {name}[..., None]."
             )
         if 0 in tensor.shape:
             raise ValueError(f"Expected at least one state in `{name}`; got {tuple(tensor.shape)}.")

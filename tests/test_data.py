@@ -188,7 +188,9 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "two axes": (
         {"q": Z[:, 0], "p": Z[:, 0]},
         ValueError,
-        r"`q` to have shape \(time, batch, dim\); got \(3, 1\)\. For one .* axis: q\[:, None\]",
+        r"`q` to have shape \(time, batch, dim\); got \(3, 1\)\. For one trajectory of several "
+        r"coordinates add the axis q\[:, None\]; for several trajectories of one coordinate "
+        r"q\[\.\.\., None\]\.$",
     ),
     "shapes": (
         {"q": Z, "p": Z[1:]},

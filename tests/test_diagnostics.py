@@ -225,7 +225,9 @@ def test_correlated_noise_is_found(exact, clean):
     assert "correlated" in found.findings
     assert "white" not in found.findings
     assert found.autocorrelation_q.z > 10
-    assert "or the noise is correlated" in found.verdict
+    assert "or the noise is correlated. Compare the noise found here" in found.verdict
+    assert f"(q {found.sigma_q:.3g}, p {found.sigma_p:.3g}) with what the" in found.verdict
+    assert abs(found.sigma_q / SIGMA - 1) < 0.1  # as it tells: no larger, so not the model
 
 
 def test_the_shadow_is_tied_to_its_step_and_the_true_h_is_not(chain, exact, data, found):
@@ -253,6 +255,56 @@ def test_half_the_step_of_what_does_not_depend_on_it_is_no_finding(chain, data):
     found = diagnose(srnn.Model(chain, "yoshida8"), data, generator=seeded(3))
     assert found.half_step_ratio == pytest.approx(1.0, abs=1e-6)
     assert not {"tied-to-step", "coarse-step"} & set(found.findings)
+
+
+def test_several_steps_from_one_state_to_the_next(chain):
+    """Leapfrog with this H is the chain's motion in steps of dt / 4 = 0.1, and in no others."""
+    clean = chain.simulate(60, steps=9, dt=0.4, generator=seeded(1), dtype=F64)
+    data = clean.with_noise(SIGMA, generator=seeded(2))
+    model = srnn.Model(chain.shadow_hamiltonian(0.1))
+    one = diagnose(model, data, substeps=1)
+    assert "correlated" in one.findings
+    assert "white" not in one.findings
+    four = diagnose(model, data, substeps=4)
+    assert "white" in four.findings
+    assert four.substeps == 4
+    assert abs(four.sigma - SIGMA) < 3 * four.sigma_error
+    assert "10 states each, 4 steps from one to the next" in str(four)
+    # Twice as many are half the step.
+    halved = srnn.iso.optimise_initial_state(model, data, dt=0.05)
+    whole = srnn.iso.optimise_initial_state(model, data, dt=0.1)
+    ratio = float((halved.loss.sum() / whole.loss.sum()).sqrt())
+    assert four.half_step_ratio == pytest.approx(ratio, rel=1e-6)
+    assert ratio > 1
+    # Each part of the report goes by the same steps.
+    states = srnn.rollout(model.net, "leapfrog", whole.states, dt=0.1, steps=400)[::4]
+    torch.testing.assert_close(four.residuals, states[:10] - data.values, rtol=0, atol=1e-6)
+    energy = model.net(states)
+    exact = four.energy_drift * (energy[1] - energy[0]).norm() / four.energy_drift[1].norm()
+    torch.testing.assert_close(exact, energy - energy[0], rtol=1e-3, atol=1e-6)
+    start = srnn.iso.optimise_initial_state(model, data.first(7), dt=0.1).states
+    ahead = srnn.rollout(model.net, "leapfrog", start, dt=0.4, steps=9, substeps=4)
+    error = (ahead[7:, :, :5] - data.q[7:]).norm(dim=-1).mean(dim=0)
+    torch.testing.assert_close(four.forecast.model, error, rtol=1e-6, atol=1e-9)
+    _, jacobians = srnn.flow_map.flow_map(
+        model.net, "leapfrog", whole.states, dt=0.4, steps=9, substeps=4
+    )
+    condition = torch.linalg.cond((jacobians.mT @ jacobians).sum(dim=0))
+    assert four.condition_number == pytest.approx(float(condition.median()), rel=1e-6)
+
+
+def test_a_model_is_examined_in_the_steps_that_it_was_fitted_with(chain):
+    clean = chain.simulate(60, steps=9, dt=0.4, generator=seeded(1), dtype=F64)
+    data = clean.with_noise(SIGMA, generator=seeded(2))
+    model, other = (srnn.Model(chain.shadow_hamiltonian(0.1)) for _ in range(2))
+    model.substeps = 4
+    found = diagnose(model, data, fit_baseline=lambda part: model)
+    assert "white" in found.findings
+    assert torch.equal(found.residuals, diagnose(other, data, substeps=4).residuals)
+    # A baseline goes by its own steps, whatever the model's.
+    coarse = diagnose(other, data, substeps=1, fit_baseline=lambda part: model)
+    assert torch.equal(coarse.forecast.quadratic, found.forecast.quadratic)
+    assert torch.equal(found.forecast.quadratic, found.forecast.model)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -399,10 +451,27 @@ def test_forecasts_start_from_the_first_part_only(exact, data, found):
     mean = (q[7:] - q[:7].mean(dim=(0, 1))).norm(dim=-1).mean(dim=0)
     torch.testing.assert_close(found.forecast.mean, mean)
     torch.testing.assert_close(found.forecast.repeat, (q[7:] - q[6]).norm(dim=-1).mean(dim=0))
+    torch.testing.assert_close(found.forecast.zero, q[7:].norm(dim=-1).mean(dim=0))
     assert found.forecast.floor == pytest.approx(found.sigma_q * chi(5).mean(), rel=1e-9)
     assert found.forecast.floor < float(error.mean()) < 1.15 * found.forecast.floor
     assert found.forecast.quadratic is None
     assert "quadratic" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("which", "words"),
+    [
+        ("zero", "predicting zero"),
+        ("mean", "predicting the mean"),
+        ("repeat", "repeating the last state"),
+    ],
+)
+def test_every_naive_forecast_can_be_the_one_that_a_model_does_not_beat(found, which, words):
+    other = dataclasses.replace(found.forecast, **{which: 0.9 * found.forecast.model})
+    judged = dataclasses.replace(found, forecast=other)
+    assert "worse-than-naive" in judged.findings
+    assert f"no better than {words} (" in judged.verdict
+    assert "worse-than-naive" not in found.findings
 
 
 def test_the_baseline_is_scored_on_what_it_was_not_fitted_to(exact, data):
@@ -579,6 +648,22 @@ def test_no_more_trajectories_than_asked_for_are_examined(exact, data):
     assert not torch.equal(one.residuals, other.residuals)
 
 
+def test_looking_twice_without_a_generator_gives_the_same_report(exact, data):
+    before = torch.get_rng_state()
+    parts = []
+
+    def fit(part):
+        parts.append(part.values)
+        return exact
+
+    one, two = (diagnose(exact, data, most=20, fit_baseline=fit) for _ in range(2))
+    assert str(one) == str(two)
+    assert torch.equal(one.residuals, two.residuals)
+    assert torch.equal(parts[0], parts[2])
+    assert torch.equal(one.starts, diagnose(exact, data, most=20, generator=seeded(0)).starts)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_long_trajectories_are_examined_as_memory_allows(exact, data, monkeypatch):
     monkeypatch.setattr(srnn.diagnostics._diagnose, "_NUMBERS", 10 * 10 * 10 * 7 + 1)
     assert diagnose(exact, data).examined == 7
@@ -588,13 +673,30 @@ def test_the_report_shows_what_was_measured(found):
     text = str(found)
     assert text.startswith("Diagnosis of Model(QuadraticHamiltonian(dim=5)")
     assert "100 of 100 trajectories, 10 states each" in text
-    assert f"sigma {found.sigma:.4g} ±" in text
+    assert f"sigma_q {found.sigma_q:.4g}, sigma_p {found.sigma_p:.4g}; of both " in text
+    assert f"of both {found.sigma:.4g} ±" in text
+    assert "steps from one to the next" not in text
     assert str(found.autocorrelation_q) in text
     assert str(found.growth_p) in text
     assert f"residuals {found.half_step_ratio:.4g} times as large" in text
-    assert f"{float(found.forecast.repeat.mean()):.3g}" in text
-    for sentence in found.verdict.splitlines():
+    rows = [line.rsplit(maxsplit=1) for line in text.partition("error in q")[2].splitlines()[1:7]]
+    names = {"predict zero": "zero", "mean": "mean", "repeat": "repeat", "model": "model"}
+    measured = {
+        name: f"{float(getattr(found.forecast, of).mean()):.3g}" for name, of in names.items()
+    }
+    measured["noise alone"] = f"{found.forecast.floor:.3g}"
+    assert {row[0].strip(): row[1] for row in rows[:5]} == measured
+    assert found.verdict == "\n".join(found.sentences)
+    assert len(found.sentences) == len(found.findings)
+    for sentence in found.sentences:
         assert f"  - {sentence}" in text
+
+
+@pytest.mark.parametrize(("p", "both"), [(0.135, True), (0.299, True), (0.132, False), (12, False)])
+def test_unequal_noise_has_no_common_sigma_in_the_report(found, p, both):
+    text = str(dataclasses.replace(found, sigma_q=0.2, sigma_p=p))
+    assert f"sigma_q 0.2, sigma_p {p}" in text
+    assert ("of both" in text) == both
 
 
 def test_data_that_know_no_truth_are_not_compared_with_it(exact, data):
@@ -606,6 +708,13 @@ def test_data_that_know_no_truth_are_not_compared_with_it(exact, data):
 
 
 # -- refusals -------------------------------------------------------------------------------------
+
+
+def test_a_recurrent_network_takes_no_substeps(data):
+    model = srnn.Model(srnn.RNN(5, 8, generator=seeded(0)).double(), None)
+    with pytest.raises(ValueError, match=r"RNN has learnt one step .* leave `substeps` out\."):
+        diagnose(model, data, substeps=2)
+    assert diagnose(model, data.select([0, 1]), substeps=1).substeps == 1
 
 
 def test_what_does_not_fit_is_refused(chain, exact, data):
@@ -641,6 +750,7 @@ def test_doubtful_trajectories_are_refused(exact, data):
         ({"forecast_from": 0}, r"`forecast_from` to be at least 1; got 0"),
         ({"most": 0}, r"`most` to be at least 1; got 0"),
         ({"drift_steps": 0}, r"`drift_steps` to be at least 1; got 0"),
+        ({"substeps": 0}, r"`substeps` to be at least 1; got 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(exact, data, settings, text):

@@ -85,6 +85,33 @@ def test_the_two_halves_of_the_gradient(
     torch.testing.assert_close(system(z), system.kinetic(p) + system.potential(q))
 
 
+@SEPARABLE
+@DTYPES
+def test_second_derivatives_are_those_of_the_energies(
+    system: SeparableSystem, dtype: torch.dtype, tolerance: float
+) -> None:
+    names = ("kinetic_hessian", "potential_hessian")
+    if not all(hasattr(system, name) for name in names):
+        pytest.skip("without second derivatives in closed form")
+    z = system.initial_states(6, generator()).to(dtype)
+    q, p = z[:, : system.dim], z[:, system.dim :]
+    for energy, name, x in zip((system.kinetic, system.potential), names, (p, q), strict=True):
+        hessian = getattr(system, name)
+        expected = torch.func.vmap(torch.func.jacrev(torch.func.grad(energy)))(x)
+        assert hessian(x).dtype == dtype
+        assert (hessian(x) - expected).abs().max() <= tolerance * expected.abs().max()
+        torch.testing.assert_close(
+            hessian(x.reshape(2, 3, -1)), hessian(x).reshape(2, 3, system.dim, system.dim)
+        )
+        torch.testing.assert_close(hessian(x[0]), hessian(x)[0])
+
+
+def test_which_systems_have_second_derivatives() -> None:
+    """Flow maps then follow the variational equations; without them all would still be right."""
+    have = {type(s).__name__ for s in SYSTEMS if hasattr(s, "potential_hessian")}
+    assert have >= {"SpringChain", "Pendulum", "HenonHeiles", "FPUT"}
+
+
 @EVERY
 def test_leading_axes_are_free(system: System) -> None:
     z = system.initial_states(6, generator())

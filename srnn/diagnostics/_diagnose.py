@@ -11,7 +11,7 @@ from srnn import _checks, metrics
 from srnn.data import Trajectories
 from srnn.diagnostics._diagnosis import Diagnosis
 from srnn.diagnostics._forecast import forecast, paired_p_value
-from srnn.diagnostics._motion import jacobians, optimise, roll, unit
+from srnn.diagnostics._motion import jacobians, optimise, own_substeps, roll, unit
 from srnn.diagnostics._residuals import FittedResiduals, Statistic
 from srnn.fields import weight_of
 from srnn.iso import InitialStates, IsoStatus
@@ -32,6 +32,7 @@ def diagnose(
     forecast_from: int | None = None,
     drift_steps: int | None = None,
     most: int = 256,
+    substeps: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Diagnosis:
     r"""Say how well a model explains data, and what stands in its way.
@@ -61,8 +62,13 @@ def diagnose(
     most : int
         How many trajectories are examined at most, drawn at random; fewer where they are so long
         that their Jacobians hold more than :math:`2^{24}` numbers.
+    substeps : int, optional
+        Integrator steps between two observed states, for fits, rollouts, Jacobians and forecasts;
+        half the step is twice as many.  By default the model's own (its attribute ``substeps``),
+        or 1.
     generator : torch.Generator, optional
-        Draws them, and the halves.
+        Draws them, and the halves.  By default one with the seed 0, so that the same model and
+        data give the same report each time.
 
     Returns
     -------
@@ -72,7 +78,7 @@ def diagnose(
     ------
     ValueError, TypeError
         If the data do not fit the model, have one state only, or some are marked as doubtful by
-        their status.
+        their status; if a recurrent network is given `substeps`.
 
     Examples
     --------
@@ -85,8 +91,13 @@ def diagnose(
     >>> found = diagnose(srnn.Model(spring, "leapfrog"), data, generator=g)
     >>> found.findings, round(found.half_step_ratio, 1)
     (('correlated', 'coarse-step'), 0.9)
+    >>> diagnose(srnn.Model(spring, "leapfrog"), data, substeps=8, generator=g).findings
+    ('white',)
     """
     data = _checked(model, data)
+    substeps = _substeps(model, substeps)
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
     generator = _checks.as_generator(generator)
     cut = _forecast_states(forecast_from, data)
     steps = max(data.steps, 100)
@@ -102,17 +113,17 @@ def diagnose(
     halves = torch.randperm(len(data), generator=generator) % 2
     examined = data.select(chosen)
     with torch.no_grad():
-        found = optimise(model, examined)
-        states = roll(model, found.states, data.dt, data.steps)
-        tangents = jacobians(model, found.states, data)
+        found = optimise(model, examined, substeps)
+        states = roll(model, found.states, data.dt, data.steps, substeps)
+        tangents = jacobians(model, found.states, data, substeps)
         good = torch.isfinite(states).all(dim=-1).all(dim=0)
         good &= torch.isfinite(tangents.flatten(2)).all(dim=-1).all(dim=0)
         index = good.nonzero()[:, 0]
         measured = _residuals(model, examined, states, tangents, index)
         starts = found.states[index]
-        measured |= _half_step(model, examined, found, index)
+        measured |= _half_step(model, examined, found, index, substeps)
     sigma_q = measured["sigma_q"]
-    ahead = forecast(model, data, chosen, cut, halves, fit_baseline, sigma_q)
+    ahead = forecast(model, data, substeps, chosen, cut, halves, fit_baseline, sigma_q)
     status = found.status
     unsettled = [IsoStatus.MAX_ITERATIONS, IsoStatus.STALLED, IsoStatus.NON_FINITE]
     learner = isinstance(model.net, torch.nn.Module) and weight_of(model.net) is not None
@@ -121,8 +132,9 @@ def diagnose(
         given=len(data),
         examined=count,
         finite=len(index),
+        substeps=substeps,
         starts=starts,
-        energy_drift=_energy_drift(model, starts, states[:, index], data.dt, steps),
+        energy_drift=_energy_drift(model, starts, states[:, index], data.dt, steps, substeps),
         not_converged=float(torch.isin(status, torch.tensor(unsettled).to(status)).double().mean()),
         underdetermined=float((status == IsoStatus.UNDERDETERMINED).double().mean()),
         forecast=ahead,
@@ -156,6 +168,18 @@ def _checked(model: Any, data: Any) -> Trajectories:
             f"got data with dt={data.dt!r}."
         )
     return data
+
+
+def _substeps(model: Any, value: Any) -> int:
+    if value is None:
+        return 1 if model.recurrent else own_substeps(model)
+    substeps = _checks.positive_int(value, "substeps")
+    if model.recurrent and substeps > 1:
+        raise ValueError(
+            f"{type(model.net).__name__} has learnt one step from an observed state to the next; "
+            "leave `substeps` out."
+        )
+    return substeps
 
 
 def _forecast_states(value: Any, data: Trajectories) -> int:
@@ -224,27 +248,27 @@ def _residuals(
 
 
 def _half_step(
-    model: Any, observed: Trajectories, found: InitialStates, index: Tensor
+    model: Any, observed: Trajectories, found: InitialStates, index: Tensor, substeps: int
 ) -> dict[str, float | None]:
     """Residuals with half the step over those with the whole one, both at their best."""
     if model.recurrent or not len(index):
         return {"half_step_ratio": None, "half_step_p": None}
     some = observed.select(index)
-    halved = optimise(model, some, dt=observed.dt / 2, initial=found.states[index])
+    halved = optimise(model, some, 2 * substeps, initial=found.states[index])
     whole, half = found.loss[index].double(), halved.loss.double()
     ratio = float((half.sum() / whole.sum()).sqrt()) if float(whole.sum()) > 0 else math.nan
     return {"half_step_ratio": ratio, "half_step_p": paired_p_value(half, whole)}
 
 
 def _energy_drift(
-    model: Any, starts: Tensor, states: Tensor, dt: float, steps: int
+    model: Any, starts: Tensor, states: Tensor, dt: float, steps: int, substeps: int
 ) -> Tensor | None:
     if not hasattr(model.net, "separable"):
         return None
     with torch.no_grad():
         if not len(starts):
             return starts.new_zeros(steps + 1, 0)
-        moved = Trajectories.predicted(roll(model, starts, dt, steps), dt=dt)
+        moved = Trajectories.predicted(roll(model, starts, dt, steps, substeps), dt=dt)
         drift = metrics.energy_drift(moved, model.hamiltonian, relative=False)
         velocity, force = _checks.halves(model.field(states))
         q, p = _checks.halves(states - states.mean(dim=(0, 1)))

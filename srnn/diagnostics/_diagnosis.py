@@ -26,6 +26,8 @@ class Forecast:
         How many states each initial state was optimised on.
     model : Tensor, shape (batch,)
         Of the model; infinite where it leaves the finite numbers.
+    zero : Tensor, shape (batch,)
+        Of predicting zero, the origin of the data's coordinates.
     mean : Tensor, shape (batch,)
         Of predicting the mean position of all first parts.
     repeat : Tensor, shape (batch,)
@@ -54,6 +56,7 @@ class Forecast:
 
     states: int
     model: PerTrajectory
+    zero: PerTrajectory
     mean: PerTrajectory
     repeat: PerTrajectory
     quadratic: PerTrajectory | None
@@ -74,6 +77,8 @@ class Diagnosis:
     given, examined, finite : int
         Trajectories in the data; how many of them were examined; how many of those the model
         explains by finite states, which are those that the numbers below are about.
+    substeps : int
+        Integrator steps between two observed states.
     starts : Tensor, shape (finite, 2*dim)
         Optimised initial states.
     residuals : Tensor, shape (time, finite, 2*dim)
@@ -81,7 +86,8 @@ class Diagnosis:
     sigma, sigma_error : float
         Standard deviation of the noise if the model is right, :math:`((\sigma_q^2 +
         \sigma_p^2)/2)^{1/2}`, and its standard error if the noise is alike in q and p.  It has a
-        meaning where q and p share a unit.  A model that misses something has a larger one.
+        meaning only where q and p share a unit; the report leaves it out where sigma_q and sigma_p
+        differ by more than a factor of 1.5.  A model that misses something has a larger one.
     sigma_q, sigma_p : float
         The same for each half: :meth:`FittedResiduals.variances`.
     degrees_of_freedom : int
@@ -105,7 +111,7 @@ class Diagnosis:
         scale does not depend on the constant in H that no data determine.
     half_step_ratio : float or None
         Root mean square residual with the integrator's step halved, the initial states optimised
-        anew for it, over the one with the step of the data.
+        anew for it, over the one with the step itself.
     half_step_p : float or None
         Two-sided p-value of the paired t-test, over trajectories, that both are the same.
     condition_number : float
@@ -124,8 +130,8 @@ class Diagnosis:
     ``"not-finite"``
         Some trajectory has no finite fit or no finite forecast.
     ``"worse-than-naive"``
-        The mean forecast error is not below that of the better of predicting the mean and
-        repeating the last state.
+        The mean forecast error is not below that of the best of predicting zero, predicting the
+        mean and repeating the last state.
     ``"rounding"``
         The residuals are below 10 T eps times the data's size, T the number of states.
     ``"correlated"``, ``"growing"``
@@ -150,7 +156,8 @@ class Diagnosis:
     coordinates and trajectories (overlapping windows are not); that of growth also takes it to be
     Gaussian.  Residuals that pass can still hide what these do not see: an error of the step much
     smaller than the noise shows first in the test of the step.  Correlated residuals do not tell
-    whether the model or the noise is at fault.
+    by themselves whether the model or the noise is at fault.  What the instrument is known for
+    does, if sigma is larger than that: then the model misses something.
 
     Examples
     --------
@@ -162,7 +169,7 @@ class Diagnosis:
     >>> found = srnn.diagnostics.diagnose(model, data, generator=g)
     >>> found.findings, round(found.sigma, 2)
     (('white', 'tied-to-step'), 0.1)
-    >>> print(found.verdict.splitlines()[0])
+    >>> print(found.sentences[0])
     The residuals are white, of the size of the noise: their tests see nothing left to learn.
     """
 
@@ -170,6 +177,7 @@ class Diagnosis:
     given: int
     examined: int
     finite: int
+    substeps: int
     starts: State
     residuals: TrajectoryValues
     sigma: float
@@ -200,9 +208,17 @@ class Diagnosis:
         return tuple(judge(self))
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        """The findings in plain words, one entry a finding, in the order of `findings`."""
+        return tuple(judge(self).values())
+
+    @property
     def verdict(self) -> str:
-        """The findings in plain words, a line each."""
-        return "\n".join(judge(self).values())
+        """All of `sentences` as one text to print, a line each.
+
+        It is a str: its first line is ``sentences[0]``, whereas ``verdict[0]`` is one letter.
+        """
+        return "\n".join(self.sentences)
 
     @property
     def largest_drift(self) -> float | None:

@@ -10,24 +10,28 @@ from torch import Tensor
 from srnn import _checks
 from srnn.data import Trajectories
 from srnn.diagnostics._diagnosis import Forecast
-from srnn.diagnostics._motion import optimise, roll
+from srnn.diagnostics._motion import optimise, own_substeps, roll
 from srnn.errors import TrainingDiverged
 
 
 def forecast(
     model: Any,
     data: Trajectories,
+    substeps: int,
     chosen: Tensor,
     cut: int,
     halves: Tensor,
     fit_baseline: Callable[[Trajectories], Any] | None,
     sigma_q: float,
 ) -> Forecast:
-    """Forecast the examined trajectories `chosen`; `halves` are those of the cross-fit."""
+    """Forecast the examined trajectories `chosen`; `halves` are those of the cross-fit.
+
+    `substeps` are the model's; a baseline is integrated as it was fitted.
+    """
     examined = data.select(chosen)
     truth = examined.q[cut:]
     mean = data.q[:cut].mean(dim=(0, 1))
-    ours = _error(model, examined, cut)
+    ours = _error(model, examined, cut, substeps)
     quadratic = None
     if fit_baseline is not None and len(data) >= 4:
         quadratic = torch.full_like(ours, torch.nan)
@@ -40,12 +44,15 @@ def forecast(
             except TrainingDiverged:
                 quadratic[scored] = torch.inf
                 continue
-            quadratic[scored] = _error(baseline, examined.select(scored), cut)
+            quadratic[scored] = _error(
+                baseline, examined.select(scored), cut, own_substeps(baseline)
+            )
     d = data.dim
     chi = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
     return Forecast(
         states=cut,
         model=ours,
+        zero=_distance(torch.zeros_like(mean), truth),
         mean=_distance(mean, truth),
         repeat=_distance(examined.q[cut - 1], truth),
         quadratic=quadratic,
@@ -54,10 +61,10 @@ def forecast(
     )
 
 
-def _error(model: Any, data: Trajectories, cut: int) -> Tensor:
+def _error(model: Any, data: Trajectories, cut: int, substeps: int) -> Tensor:
     with torch.no_grad():
-        starts = optimise(model, data.first(cut)).states
-        states = roll(model, starts, data.dt, data.steps)
+        starts = optimise(model, data.first(cut), substeps).states
+        states = roll(model, starts, data.dt, data.steps, substeps)
     return _distance(_checks.halves(states[cut:])[0], data.q[cut:])
 
 

@@ -12,6 +12,11 @@ from srnn.iso import InitialStates, optimise_initial_state
 from srnn.rollout import rollout
 
 
+def own_substeps(model: Any) -> int:
+    """Integrator steps between two observed states that a model was fitted with."""
+    return int(getattr(model, "substeps", 1))
+
+
 def unit(model: Any, like: Tensor) -> Tensor:
     """Size of each coordinate in which a residual counts as one, shape (2*dim,).
 
@@ -25,27 +30,33 @@ def unit(model: Any, like: Tensor) -> Tensor:
     return torch.cat([sigma * half for sigma in model.noise])
 
 
-def optimise(model: Any, observed: Trajectories, **settings: Any) -> InitialStates:
+def optimise(
+    model: Any, observed: Trajectories, substeps: int, initial: Tensor | None = None
+) -> InitialStates:
     """Fit initial states, q and p weighed by their units."""
     weights = unit(model, observed.values).square().reciprocal()
-    return optimise_initial_state(model, observed, weights=weights, **settings)
+    return optimise_initial_state(
+        model, observed, weights=weights, dt=observed.dt / substeps, initial=initial
+    )
 
 
-def roll(model: Any, starts: Tensor, dt: float, steps: int) -> Tensor:
+def roll(model: Any, starts: Tensor, dt: float, steps: int, substeps: int) -> Tensor:
     """States from given starts, in the data's units."""
     scale = model.scale.to(starts)
     method = integrators.rescaled(model.test_integrator, scale.time)
     start, spacing = scale.encode(starts), dt / scale.time
-    states: Tensor = scale.decode(rollout(model.net, method, start, dt=spacing, steps=steps))
-    return states
+    states: Tensor = rollout(model.net, method, start, dt=spacing, steps=steps, substeps=substeps)
+    decoded: Tensor = scale.decode(states)
+    return decoded
 
 
-def jacobians(model: Any, starts: Tensor, data: Trajectories) -> Tensor:
+def jacobians(model: Any, starts: Tensor, data: Trajectories, substeps: int) -> Tensor:
     """F_t, in the units of the residuals."""
     scale = model.scale.to(starts)
     method = integrators.rescaled(model.test_integrator, scale.time)
     start = scale.encode(starts)
-    found = flow_map(model.net, method, start, dt=data.dt / scale.time, steps=data.steps)[1]
+    spacing = data.dt / scale.time
+    found = flow_map(model.net, method, start, dt=spacing, steps=data.steps, substeps=substeps)[1]
     ratio = scale.factor / unit(model, starts)
     in_units: Tensor = found * (ratio[:, None] / ratio)
     return in_units

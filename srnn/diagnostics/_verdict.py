@@ -10,6 +10,7 @@ _EFFECT = 1e-3  # what half the step must change at least
 _SINGLE = 1.5  # what it must change where there is no test
 _CONDITION = 1e6
 _DRIFT = 0.1
+_ALIKE = 1.5  # how far sigma_q and sigma_p may be apart for one number to stand for both
 
 
 def judge(d: Any) -> dict[str, str]:
@@ -24,7 +25,11 @@ def judge(d: Any) -> dict[str, str]:
             f"{diverged} of {d.examined} trajectories."
         )
     model = float(f.model.mean())
-    naive = {"predicting the mean": f.mean, "repeating the last state": f.repeat}
+    naive = {
+        "predicting zero": f.zero,
+        "predicting the mean": f.mean,
+        "repeating the last state": f.repeat,
+    }
     errors = {name: float(error.mean()) for name, error in naive.items()}
     best = min(errors, key=lambda name: errors[name])
     if not model < errors[best]:
@@ -74,7 +79,9 @@ def _residuals(d: Any) -> dict[str, str]:
         listed = ", ".join(f"{name} {s}" for name, s in correlated.items())
         found["correlated"] = (
             f"Successive residuals are correlated, {listed}: the model misses a part of the "
-            "dynamics, or the noise is correlated."
+            "dynamics, or the noise is correlated. Compare the noise found here (q "
+            f"{d.sigma_q:.3g}, p {d.sigma_p:.3g}) with what the instrument is known for: if it is "
+            "larger, the model is at fault."
         )
     growing = {"q": d.growth_q, "p": d.growth_p}
     growing = {name: s for name, s in growing.items() if s.p_value < level and s.z > 0}
@@ -111,7 +118,7 @@ def _step(d: Any) -> dict[str, str]:
     return {
         "coarse-step": (
             f"Half the step makes the residuals {ratio:.4g} times as large: the step is too coarse "
-            "for this H. Use a smaller one, or an integrator of higher order."
+            "for this H. Use a smaller one (substeps), or an integrator of higher order."
         )
     }
 
@@ -120,11 +127,14 @@ def report(d: Any) -> str:
     """Put a Diagnosis into lines of text."""
     f = d.forecast
     states = len(d.residuals)
+    fine = f", {d.substeps} steps from one to the next" if d.substeps > 1 else ""
+    # One number for both needs a common unit, which the data do not tell; being alike suggests it.
+    low, high = sorted((d.sigma_q, d.sigma_p))
+    joint = f"; of both {d.sigma:.4g} ± {d.sigma_error:.1g}" if high <= _ALIKE * low else ""
     lines = [
         f"Diagnosis of {d.model}",
-        f"  data             {d.examined} of {d.given} trajectories, {states} states each",
-        f"  noise            sigma {d.sigma:.4g} ± {d.sigma_error:.1g}"
-        f" (q {d.sigma_q:.4g}, p {d.sigma_p:.4g})",
+        f"  data             {d.examined} of {d.given} trajectories, {states} states each{fine}",
+        f"  noise            sigma_q {d.sigma_q:.4g}, sigma_p {d.sigma_p:.4g}{joint}",
     ]
     for name, q, p in (
         ("autocorrelation", d.autocorrelation_q, d.autocorrelation_p),
@@ -152,7 +162,13 @@ def report(d: Any) -> str:
     lines.append(
         f"  forecast         from {f.states} states, error in q over the other {states - f.states}:"
     )
-    rows = {"model": f.model, "quadratic H": f.quadratic, "mean": f.mean, "repeat": f.repeat}
+    rows = {
+        "model": f.model,
+        "quadratic H": f.quadratic,
+        "predict zero": f.zero,
+        "mean": f.mean,
+        "repeat": f.repeat,
+    }
     for name, error in rows.items():
         if error is not None:
             lines.append(f"    {name:14} {float(error.mean()):.3g}")

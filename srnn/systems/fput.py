@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn._types import Energy, Half, State
+from srnn._types import Energy, Half, Hessians, State
 from srnn.systems._base import SeparableSystem
 from srnn.systems._shared import interval, like, normal, stretches, uniform
 from srnn.systems._truth import AdaptiveTruth
@@ -61,6 +61,37 @@ class FPUT(AdaptiveTruth, SeparableSystem):
         """Difference of the tensions r + alpha r^2 + beta r^3 on the two sides of a mass."""
         r = stretches(q)
         return -torch.diff(r * (1 + r * (self.alpha + r * self.beta)), dim=-1)
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K'' for every p, the identity, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.FPUT(masses=2).kinetic_hessian(torch.zeros(2))
+        tensor([[1., 0.],
+                [0., 1.]])
+        """
+        return torch.eye(self.dim, dtype=p.dtype, device=p.device).expand(*p.shape, self.dim)
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        """V'' for every q, tridiagonal, shape ``(..., dim, dim)``.
+
+        That of a chain of springs with the stiffnesses 1 + 2 alpha r + 3 beta r^2.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> chain = srnn.systems.FPUT(masses=2, alpha=0.5, beta=0.0)
+        >>> chain.potential_hessian(torch.tensor([1.0, 1.0]))  # stiffnesses 2, 1 and 0
+        tensor([[ 3., -1.],
+                [-1.,  1.]])
+        """
+        r = stretches(q)
+        stiffness = 1 + r * (2 * self.alpha + r * (3 * self.beta))
+        inner = stiffness[..., 1:-1]
+        off: Tensor = torch.diag_embed(inner, 1) + torch.diag_embed(inner, -1)
+        return torch.diag_embed(stiffness[..., :-1] + stiffness[..., 1:]) - off
 
     def frequencies(self) -> Tensor:
         """Frequencies 2 sin(pi n / (2 (N + 1))) of the linear modes, shape (dim,), float64.

@@ -3,7 +3,7 @@
 import torch
 
 from srnn import _checks
-from srnn._types import Energy, Half, State
+from srnn._types import Energy, Half, Hessians, State
 from srnn.systems._base import SeparableSystem
 from srnn.systems._shared import interval, uniform
 from srnn.systems._truth import AdaptiveTruth
@@ -70,6 +70,37 @@ class HenonHeiles(AdaptiveTruth, SeparableSystem):
         return torch.stack(
             (x + 2 * self.coupling * x * y, y + self.coupling * (x * x - y * y)), dim=-1
         )
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K'' for every p, the identity, shape ``(..., 2, 2)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.HenonHeiles().kinetic_hessian(torch.zeros(2))
+        tensor([[1., 0.],
+                [0., 1.]])
+        """
+        return torch.eye(2, dtype=p.dtype, device=p.device).expand(*p.shape, 2)
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        r"""V'' for every q, shape ``(..., 2, 2)``.
+
+        .. math:: V''(q) = \begin{pmatrix} 1 + 2 \lambda y & 2 \lambda x \\
+                                            2 \lambda x & 1 - 2 \lambda y \end{pmatrix}.
+
+        Its determinant :math:`1 - 4 \lambda^2 |q|^2` is negative outside a circle.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.HenonHeiles().potential_hessian(torch.tensor([0.0, 1.0]))  # at a saddle
+        tensor([[ 3.,  0.],
+                [ 0., -1.]])
+        """
+        x, y = (2 * self.coupling * q).unbind(dim=-1)
+        rows = torch.stack((1 + y, x), dim=-1), torch.stack((x, 1 - y), dim=-1)
+        return torch.stack(rows, dim=-2)
 
     def initial_states(
         self,

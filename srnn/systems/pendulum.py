@@ -3,7 +3,7 @@
 import torch
 
 from srnn import _checks
-from srnn._types import Energy, Half, State
+from srnn._types import Energy, Half, Hessians, State
 from srnn.systems._base import SeparableSystem
 from srnn.systems._shared import uniform
 from srnn.systems._truth import AdaptiveTruth
@@ -59,6 +59,28 @@ class Pendulum(AdaptiveTruth, SeparableSystem):
     def potential_gradient(self, q: Half) -> Half:
         """Restoring torque m g l sin q."""
         return self.mass * self.gravity * self.length * torch.sin(q)
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K'' for every p, the number 1 / (m l^2), shape ``(..., 1, 1)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.Pendulum(mass=2.0).kinetic_hessian(torch.zeros(1))
+        tensor([[0.5000]])
+        """
+        return torch.full_like(p, 1 / (self.mass * self.length**2))[..., None]
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        """V'' for every q, m g l cos q, shape ``(..., 1, 1)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.Pendulum(gravity=3.0).potential_hessian(torch.tensor([torch.pi]))
+        tensor([[-3.]])
+        """
+        return (self.mass * self.gravity * self.length * torch.cos(q))[..., None]
 
     def initial_states(
         self,
