@@ -316,6 +316,15 @@ def test_data_without_noise_leave_rounding(chain, clean, dtype):
     assert found.sigma < 100 * torch.finfo(dtype).eps
 
 
+def test_more_rounding_in_more_steps_is_not_tied_to_the_step():
+    spring = srnn.systems.MassSpring()
+    data = spring.simulate(20, steps=9, dt=0.1, generator=seeded(0), dtype=torch.float32)
+    found = diagnose(srnn.Model(spring, "yoshida8"), data)
+    assert found.half_step_ratio > 1.5
+    assert found.half_step_p < 0.01
+    assert found.findings == ("rounding",)
+
+
 def test_half_the_step_must_change_something_that_matters(found):
     """A large sample makes the smallest change certain."""
     small = dataclasses.replace(found, half_step_ratio=1.0005, half_step_p=1e-9)

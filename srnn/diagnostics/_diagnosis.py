@@ -141,7 +141,8 @@ class Diagnosis:
         Neither of these.
     ``"tied-to-step"``, ``"coarse-step"``
         Halving the step makes the residuals larger, or smaller, by more than 0.1 % and at the level
-        0.01; with a single trajectory, which has no test, by a factor of 1.5.
+        0.01; with a single trajectory, which has no test, by a factor of 1.5.  Where the residuals
+        are rounding, of which more steps make more, only a factor of 10 counts.
     ``"quadratic-suffices"``
         The model's forecasts are not better than the fitted quadratic Hamiltonian's at the level
         0.01.  Left out for a model that has nothing to learn or is itself a ``QuadraticH``.
@@ -217,6 +218,18 @@ class Diagnosis:
         """All of `sentences` as one text to print, a line each.
 
         It is a str: its first line is ``sentences[0]``, whereas ``verdict[0]`` is one letter.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> data = srnn.systems.MassSpring().simulate(20, steps=9, dt=0.1, generator=g)
+        >>> model = srnn.Model(srnn.systems.MassSpring(), "yoshida8")
+        >>> found = srnn.diagnostics.diagnose(model, data)
+        >>> found.verdict
+        'The residuals are of the size of rounding.'
+        >>> found.verdict.splitlines() == list(found.sentences)
+        True
         """
         return "\n".join(self.sentences)
 

@@ -8,6 +8,9 @@ import torch
 _LEVEL = 0.01  # of every test
 _EFFECT = 1e-3  # what half the step must change at least
 _SINGLE = 1.5  # what it must change where there is no test
+_ROUNDED = (
+    10.0  # and where there is only rounding, of which twice the steps make about twice as much
+)
 _CONDITION = 1e6
 _DRIFT = 0.1
 _ALIKE = 1.5  # how far sigma_q and sigma_p may be apart for one number to stand for both
@@ -103,7 +106,7 @@ def _residuals(d: Any) -> dict[str, str]:
 
 def _step(d: Any) -> dict[str, str]:
     ratio, p = d.half_step_ratio, d.half_step_p
-    if ratio is None or p is None or (d.rounding and ratio < _SINGLE):
+    if ratio is None or p is None or (d.rounding and ratio < _ROUNDED):
         return {}
     factor = max(ratio, 1 / ratio) if ratio > 0 else math.inf
     if not (factor > 1 + _EFFECT if p < _LEVEL else math.isnan(p) and factor > _SINGLE):
