@@ -8,9 +8,7 @@ import torch
 _LEVEL = 0.01  # of every test
 _EFFECT = 1e-3  # what half the step must change at least
 _SINGLE = 1.5  # what it must change where there is no test
-_ROUNDED = (
-    10.0  # and where there is only rounding, of which twice the steps make about twice as much
-)
+_ROUNDED = 10.0  # and where there is rounding only: twice the steps make about twice as much
 _CONDITION = 1e6
 _DRIFT = 0.1
 _ALIKE = 1.5  # how far sigma_q and sigma_p may be apart for one number to stand for both
