@@ -9,7 +9,7 @@ from srnn import _checks
 from srnn._types import TrajectoryValues
 from srnn.integrators import Integrator
 from srnn.iso._gauss_newton import gauss_newton
-from srnn.iso._optimise import solve
+from srnn.iso._optimise import default_tolerance, solve
 from srnn.iso._problem import Problem
 from srnn.recipes import Recipe
 
@@ -292,8 +292,9 @@ class Starts:
         problem, recipe, count = self._problem(weights), self.recipe, self.recipe.iso_steps
         if recipe.iso in ("gauss-newton", "joint"):
             # A window whose full step is too long gets some shorter trials.
+            tolerance = default_tolerance(self.z0.dtype)
             solution, at = gauss_newton(
-                problem, self.z0, max_iterations=count + 6, tolerance=1e-5, enough=count
+                problem, self.z0, max_iterations=count + 6, tolerance=tolerance, enough=count
             )
             if recipe.iso == "joint":  # the step's own matrices serve the steps to come
                 self.factors = _factors(at.matrix)

@@ -1,6 +1,7 @@
 """Training with optimised initial states: what it learns from, when, and how it goes on."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -461,3 +462,95 @@ def test_the_chain_of_twenty_masses_is_forecast_near_its_floor(kind: str) -> Non
     print(f"{kind}: {error:.3f}")
     assert error <= 1.0
     assert math.isfinite(error)
+
+
+# -- what a fit leaves behind ---------------------------------------------------------------------
+
+
+def test_the_substeps_of_a_fit_are_those_of_what_follows(tmp_path: Path) -> None:
+    pendulum = srnn.systems.Pendulum(gravity=1.0)
+    data = pendulum.simulate(60, steps=9, dt=0.8, generator=seeded(3), dtype=F64)
+    model = srnn.SRNN(1, 16, generator=seeded(0), dtype=F64)
+    model.fit(data, iso=True, substeps=4, epochs=2, progress=False)
+    assert model.substeps == 4
+    default = model.predict(data, steps=9)
+    assert torch.equal(default.values, model.predict(data, steps=9, substeps=4).values)
+    assert not torch.allclose(default.values, model.predict(data, steps=9, substeps=1).values)
+    found = srnn.iso.optimise_initial_state(model, data)
+    asked = srnn.iso.optimise_initial_state(model, data, dt=data.dt / 4)
+    assert torch.equal(found.states, asked.states)
+    model.save(tmp_path / "model.srnn")
+    again = srnn.load(tmp_path / "model.srnn")
+    assert again.substeps == 4
+    assert torch.equal(again.predict(data, steps=9).values, default.values)
+
+
+def test_a_solved_fit_leaves_a_checkpoint_and_repeats(tmp_path: Path) -> None:
+    model = srnn.SRNN(4, hamiltonian=srnn.QuadraticH(4, dtype=F64), generator=seeded(0))
+    data = observed(40)
+    fits = []
+    for _ in range(2):
+        history = model.fit(data, iso=True, checkpoint=tmp_path / "run", progress=False)
+        assert history.stopped == "solved"
+        fits.append((model.net.potential.matrix.detach().clone(), model.generator.get_state()))
+    assert (tmp_path / "run").exists()
+    assert torch.equal(fits[0][0], fits[1][0])
+    assert torch.equal(fits[0][1], fits[1][1])
+
+
+class Detached(torch.nn.Module):
+    """A Hamiltonian whose force forgets what it depends on."""
+
+    dim, separable = 4, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones((), dtype=F64))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.weight * z.square().sum(-1) / 2
+
+    def kinetic_gradient(self, p: torch.Tensor) -> torch.Tensor:
+        return self.weight * p.detach()
+
+    def potential_gradient(self, q: torch.Tensor) -> torch.Tensor:
+        return self.weight * q.detach()
+
+
+def test_a_net_that_is_not_differentiable_in_its_start_is_refused_before_training() -> None:
+    model = srnn.SRNN(4, hamiltonian=Detached(), generator=seeded(0))
+    with pytest.raises(TypeError, match="cannot be differentiated in its initial state"):
+        model.fit(observed(8), iso=True, epochs=1, progress=False)
+    model.fit(observed(8), iso=False, epochs=1, progress=False)
+
+
+def test_a_window_whose_full_step_is_too_long_is_not_left_behind() -> None:
+    """Wide swings over a long time, seen with much noise, under the true equations."""
+    pendulum = srnn.systems.Pendulum(gravity=1.0)
+    z0 = torch.cat((torch.full((100, 1), 2.5), torch.zeros(100, 1)), dim=1).double()
+    data = pendulum.simulate(100, steps=39, dt=0.2, initial_state=z0, dtype=F64)
+    noisy = data.with_noise(0.3, generator=seeded(1))
+    recipe = Recipe(iso="gauss-newton", noise="equal")
+    starts = Starts(pendulum, srnn.integrators.get("leapfrog"), noisy.values, noisy.dt, recipe)
+    for _ in range(30):
+        starts.optimise(starts.weights)
+    best = srnn.iso.optimise_initial_state(pendulum, noisy, initial=starts.z0)
+    states = srnn.rollout(pendulum, "leapfrog", starts.z0, dt=0.2, steps=39)
+    loss = (states - noisy.values).square().sum(dim=(0, 2))
+    assert bool((loss <= 1.01 * best.loss).all())
+
+
+def test_an_interrupted_fit_keeps_no_noise_of_an_earlier_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = srnn.SRNN(4, 8, generator=seeded(0), dtype=F64)
+    model.fit(observed(20), iso=True, epochs=1, progress=False)
+    assert model.noise is not None
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("srnn.model.train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(observed(20), iso=False, epochs=1, progress=False)
+    assert (model.iso, model.noise) == (False, None)

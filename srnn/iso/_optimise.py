@@ -22,6 +22,11 @@ METHODS = ("gauss-newton", "lbfgs", "scipy")
 _ITERATIONS = {"gauss-newton": 50, "lbfgs": 200, "scipy": 10}
 
 
+def default_tolerance(dtype: torch.dtype) -> float:
+    """Relative decrease of a loss that counts as none, by the dtype of the states."""
+    return 1e-6 if dtype == torch.float32 else 1e-10
+
+
 def solve(
     problem: Problem,
     start: Tensor,
@@ -34,10 +39,7 @@ def solve(
     if max_iterations is None:
         max_iterations = _ITERATIONS[method]
     if tolerance is None:
-        single = start.dtype == torch.float32
-        tolerance = 1e-6 if single else 1e-10
-        if method == "scipy":
-            tolerance = SCIPY_GTOL
+        tolerance = SCIPY_GTOL if method == "scipy" else default_tolerance(start.dtype)
     if method == "gauss-newton":
         return gauss_newton(problem, start, max_iterations=max_iterations, tolerance=tolerance)[0]
     run = lbfgs if method == "lbfgs" else scipy_lbfgsb
