@@ -16,11 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import srnn
 from srnn.data import Trajectories
-from srnn.experiments import store
+from srnn.experiments._store import store
 from srnn.iso import optimise_initial_state
 from srnn.metrics import position_error
+from srnn.models import SRNN
+from srnn.nn import HNet, QuadraticH
+from srnn.rollout import rollout
+from srnn.systems import SpringChain
 
 __all__ = ["baselines", "least_squares_gap", "models"]
 
@@ -35,7 +38,7 @@ def _chain(
 ) -> tuple[Any, Trajectories, Trajectories]:
     """Draw a chain with its training and its test data."""
     g = torch.Generator().manual_seed(seed)
-    chain = srnn.systems.SpringChain.random(masses=MASSES, generator=g)
+    chain = SpringChain.random(masses=MASSES, generator=g)
     test = chain.simulate(TESTS, steps=STATES - 1, dt=DT, generator=g)
     test = test.with_noise(sigma, generator=g)
     train = chain.simulate(trajectories, steps=OBSERVED - 1, dt=DT, generator=g)
@@ -50,7 +53,7 @@ def _errors(prediction: Trajectories, test: Trajectories) -> tuple[float, float]
 
 def _rolled(hamiltonian: Any, z0: Tensor) -> Trajectories:
     return Trajectories.predicted(
-        srnn.rollout(hamiltonian, "leapfrog", z0, dt=DT, steps=STATES - 1), dt=DT
+        rollout(hamiltonian, "leapfrog", z0, dt=DT, steps=STATES - 1), dt=DT
     )
 
 
@@ -96,23 +99,23 @@ def least_squares_gap(seed: int) -> float:
     return float((found - solved).abs().max())
 
 
-def _quadratic(g: torch.Generator) -> srnn.SRNN:
-    return srnn.SRNN(MASSES, hamiltonian=srnn.QuadraticH(MASSES), generator=g)
+def _quadratic(g: torch.Generator) -> SRNN:
+    return SRNN(MASSES, hamiltonian=QuadraticH(MASSES), generator=g)
 
 
-def _plain(g: torch.Generator) -> srnn.SRNN:
-    return srnn.SRNN(MASSES, hamiltonian=srnn.HNet(MASSES, 2048, generator=g), generator=g)
+def _plain(g: torch.Generator) -> SRNN:
+    return SRNN(MASSES, hamiltonian=HNet(MASSES, 2048, generator=g), generator=g)
 
 
 _SLOW = "plain H-NET 2048, fit(iso=True, epochs=150)"
 _MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "QuadraticH, fit(iso=True)": (_quadratic, {"iso": True}),
     "H-NET 256 + quadratic, fit(iso=True)": (
-        lambda g: srnn.SRNN(MASSES, hidden=256, generator=g),
+        lambda g: SRNN(MASSES, hidden=256, generator=g),
         {"iso": True},
     ),
     "H-NET 256 + quadratic, fit(iso=False), test ISO": (
-        lambda g: srnn.SRNN(MASSES, hidden=256, generator=g),
+        lambda g: SRNN(MASSES, hidden=256, generator=g),
         {"iso": False},
     ),
     "plain H-NET 2048, started at the quadratic fit": (
