@@ -94,7 +94,7 @@ def requests(browser: WebDriver) -> tuple[list[str], list[str]]:
         message = json.loads(entry["message"])["message"]
         parameters = message["params"]
         if message["method"] == "Network.requestWillBeSent":
-            if not parameters["documentURL"].startswith("chrome:"):
+            if not parameters["documentURL"].startswith(("chrome:", "chrome-untrusted:")):
                 asked[parameters["requestId"]] = parameters["request"]["url"]
         elif parameters.get("requestId") not in asked:
             continue
