@@ -214,6 +214,11 @@ def network(value: Any, name: str) -> Any:
     return value
 
 
+def is_own_step(value: Any) -> bool:
+    """Whether `value` steps from one state to the next itself, as the recurrent networks do."""
+    return all(hasattr(value, name) for name in ("init", "step", "read"))
+
+
 def halves(value: Tensor) -> tuple[Tensor, Tensor]:
     """Split states into (q, p)."""
     dim = value.shape[-1] // 2

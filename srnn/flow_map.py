@@ -160,7 +160,7 @@ def flow_map(
     >>> F.shape, bool((torch.linalg.det(F) - 1).abs().max() < 1e-12)
     (torch.Size([51, 1, 2, 2]), True)
     """
-    recurrent = hasattr(field, "init") and hasattr(field, "step") and hasattr(field, "read")
+    recurrent = _checks.is_own_step(field)
     how: dict[str, Any] = {"dt": dt, "steps": steps, "substeps": substeps}
     if not recurrent:
         field, integrator = as_field(field), integrators.get(integrator)

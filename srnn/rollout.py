@@ -68,7 +68,7 @@ def rollout(
     dt = _checks.positive(dt, "dt")
     steps = _checks.positive_int(steps, "steps")
     substeps = _checks.positive_int(substeps, "substeps")
-    if hasattr(field, "init") and hasattr(field, "step") and hasattr(field, "read"):
+    if _checks.is_own_step(field):
         if integrator is not None:
             raise ValueError(
                 f"{type(field).__name__} is its own step from one time to the next; "

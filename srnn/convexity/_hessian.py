@@ -375,7 +375,9 @@ def _derivative(value: Tensor, by: Tensor) -> Tensor:
 
 def batch_of_states(value: Any, field: Any) -> Tensor:
     """Return initial states (batch, 2*dim), detached."""
-    dim = field.dim if hasattr(field, "init") else as_field(field).dim  # a recurrent net is none
+    dim = (
+        field.dim if _checks.is_own_step(field) else as_field(field).dim
+    )  # a recurrent net is none
     z0: Tensor = _checks.state(value, "z0", int(dim)).detach()
     if z0.ndim != 2:
         raise ValueError(

@@ -222,7 +222,7 @@ def _given(thing: Any, integrator: Any) -> _Given:
         noise = getattr(thing, "noise", None)
         substeps = getattr(thing, "substeps", 1)
         return _Given(thing.net, method, time, thing.scale, known, noise, substeps)
-    if hasattr(thing, "init") and hasattr(thing, "step") and hasattr(thing, "read"):
+    if _checks.is_own_step(thing):
         if integrator is not None:
             raise ValueError(_own_step(thing, integrator))
         return _Given(thing, None, 1.0, None)
