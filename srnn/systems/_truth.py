@@ -50,6 +50,9 @@ class OrbitStatus(IntEnum):
     """The energy drifts by more than the limit: a close encounter too tight to be resolved, or a
     tolerance too loose for the limit."""
 
+    LEFT = 3
+    """The ball left its room through a gap in the walls.  The states after that are NaN."""
+
 
 class AdaptiveTruth(System):
     """A system whose true motion SciPy's DOP853 computes.
