@@ -103,13 +103,20 @@ class Billiard(SeparableSystem):
         *,
         speed: float | None = None,
     ) -> State:
-        """Draw starts: q uniform in the free space, the velocity uniform in a disc."""
+        """Draw starts uniformly from all the states of at most a given energy.
+
+        The energy is that of a ball of `speed` at the highest point of the room.  This
+        distribution is the Liouville measure below an energy, which the motion leaves as it is:
+        positions and velocities are distributed alike at all times, and what is trained on is
+        distributed as what is predicted.
+        """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         speed = self.speed if speed is None else _checks.non_negative(speed, "speed")
         generator = _checks.as_generator(generator)
         ends = torch.cat((self.room.segments, self.room.gaps)).reshape(-1, 2)
         low, high = ends.amin(dim=0), ends.amax(dim=0)
-        found = torch.zeros(0, 2, dtype=torch.float64)
+        top = (speed**2 + 2 * self.gravity * float(high[1] - low[1])) ** 0.5
+        found = torch.zeros(0, 4, dtype=torch.float64)
         drawn = 0
         while len(found) < trajectories:
             if not len(found) and drawn > 1_000_000:
@@ -118,12 +125,14 @@ class Billiard(SeparableSystem):
                     f"{drawn} points is that far from the walls."
                 )
             q = low + (high - low) * uniform(0, 1, (max(trajectories, 64), 2), generator)
+            velocity = top * uniform(-1, 1, (len(q), 2), generator)
             drawn += len(q)
-            found = torch.cat((found, q[self._fits(q)]))
-        angle = uniform(0, 2 * torch.pi, (trajectories,), generator)
-        size = self.mass * speed * uniform(0, 1, (trajectories,), generator).sqrt()
-        momentum = torch.stack((size * angle.cos(), size * angle.sin()), dim=-1)
-        return torch.cat((found[:trajectories], momentum), dim=-1)
+            fall = 2 * self.gravity * (q[:, 1] - low[1])
+            slow = velocity.square().sum(dim=-1) + fall <= top**2
+            found = torch.cat(
+                (found, torch.cat((q, self.mass * velocity), dim=-1)[slow & self._fits(q)])
+            )
+        return found[:trajectories]
 
     def flow(self, z0: Tensor, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
         """Compute the true motion from `z0`, in float64, from bounce to bounce."""
