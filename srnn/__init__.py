@@ -28,6 +28,7 @@ from srnn import (
     likelihood,
     metrics,
     nn,
+    rebound,
     systems,
 )
 from srnn.data import Trajectories
@@ -67,6 +68,7 @@ __all__ = [
     "metrics",
     "nn",
     "plotting",
+    "rebound",
     "rollout",
     "systems",
     "widgets",

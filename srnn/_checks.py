@@ -82,6 +82,14 @@ def fraction(value: Any, name: str) -> float:
     return number
 
 
+def unit_interval(value: Any, name: str) -> float:
+    """Return `value` as a float in [0, 1]."""
+    number = finite(value, name)
+    if not 0 <= number <= 1:
+        raise ValueError(f"Expected `{name}` to lie in [0, 1]; got {value!r}.")
+    return number
+
+
 def same_spacing(one: float, other: float) -> bool:
     """Whether two time steps are one, up to the rounding of single precision.
 
@@ -253,6 +261,22 @@ def selection(index: Any, count: int) -> Tensor:
             f"There is no trajectory {int(outside[0])}: there are {count}, numbered from 0."
         )
     return chosen
+
+
+def picture(value: Any, name: str) -> Tensor:
+    """Return `value` if it is a picture: two axes, floating point, numbers from 0 to 1."""
+    tensor = float_tensor(value, name)
+    if tensor.ndim != 2 or min(tensor.shape) < 3:
+        raise ValueError(
+            f"Expected `{name}` to have shape (rows, columns), at least (3, 3); "
+            f"got {tuple(tensor.shape)}."
+        )
+    low, high = float(tensor.min()), float(tensor.max())
+    if not 0 <= low <= high <= 1:
+        raise ValueError(
+            f"Expected `{name}` to hold numbers from 0 (free) to 1 (wall); got {low:g} to {high:g}."
+        )
+    return tensor
 
 
 def all_finite(value: Tensor, name: str) -> Tensor:

@@ -41,6 +41,12 @@ Defect = Float[Tensor, "*batch"]
 Hessians = Float[Tensor, "*batch d d"]
 """Second derivatives in positions or in momenta."""
 
+Picture = Float[Tensor, "rows columns"]
+"""A picture; row 0 is at the top."""
+
+Patches = Float[Tensor, "*batch samples"]
+"""What is seen of a picture around some places."""
+
 PerState = Float[Tensor, "time batch"]
 """One number a state of a set of trajectories."""
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from srnn._types import State, TrajectoryValues
@@ -9,7 +10,7 @@ from srnn.data import Trajectories
 from srnn.fields import as_field
 from srnn.integrators import Integrator
 from srnn.recipes import Recipe
-from srnn.rollout import rollout
+from srnn.rollout import integrate
 
 __all__ = ["derivative_loss", "trajectory_loss", "window_loss"]
 
@@ -24,6 +25,7 @@ def trajectory_loss(
     substeps: int = 1,
     start: State | None = None,
     weights: Tensor | None = None,
+    gate_penalty: float = 0.0,
 ) -> Tensor:
     r"""Mean squared residual of rollouts from the first observed states, or from given ones.
 
@@ -48,6 +50,9 @@ def trajectory_loss(
         Where the rollouts begin; by default at the first observed states.
     weights : Tensor, shape (2*dim,), optional
         Weight of each coordinate's squared residual.
+    gate_penalty : float
+        Weight of the mean length of n over all the steps of a method that rebounds: the paper's
+        L1 norm of :math:`\gamma` (section 6).
 
     Returns
     -------
@@ -63,10 +68,16 @@ def trajectory_loss(
     """
     steps = len(target) - 1
     z0 = target[0] if start is None else start
-    prediction = rollout(net, integrator, z0, dt=dt, steps=steps, substeps=substeps)
+    states = list(integrate(net, integrator, z0, dt=dt, steps=steps, substeps=substeps))
+    prediction = torch.stack([z for z, _ in states])
     if weights is None:
-        return nn.functional.mse_loss(prediction[loss_from:], target[loss_from:])
-    return ((prediction[loss_from:] - target[loss_from:]).square() * weights).mean()
+        loss = nn.functional.mse_loss(prediction[loss_from:], target[loss_from:])
+    else:
+        loss = ((prediction[loss_from:] - target[loss_from:]).square() * weights).mean()
+    if not gate_penalty:
+        return loss
+    gates = [n.norm(dim=-1).mean() for _, state in states for n in getattr(state, "n", ())]
+    return loss + gate_penalty * torch.stack(gates).mean() if gates else loss
 
 
 def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryValues) -> Tensor:
@@ -146,4 +157,5 @@ def window_loss(
         substeps=recipe.substeps,
         start=start,
         weights=weights,
+        gate_penalty=recipe.gate_penalty if torch.is_grad_enabled() else 0.0,
     )

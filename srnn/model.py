@@ -20,7 +20,9 @@ from srnn.integrators import Integrator
 from srnn.iso import IsoStatus, optimise_initial_state
 from srnn.iso._differentiable import check_differentiable
 from srnn.iso._problem import Problem
-from srnn.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
+from srnn.rebound import ReboundRecord, WalledH, record
+from srnn.rebound._in_model import check_reach, check_starts, in_units, start, stopped_outside
+from srnn.recipes import ISO_METHODS, PRESETS, WITH_ISO, WITH_WALLS, Recipe
 from srnn.rollout import rollout
 from srnn.run import History
 from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
@@ -32,7 +34,11 @@ __all__ = ["FORMAT", "Model"]
 FORMAT = "srnn.Model/1"
 
 # The networks whose numbers mean nothing to a user: fit may choose their units.
-_OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM)
+_OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM, WalledH)
+_NO_ISO = (
+    "Initial states are not optimised through rebounds yet, since a start near a wall can change "
+    "which steps rebound: pass iso=False."
+)
 
 
 class Model:
@@ -154,6 +160,29 @@ class Model:
             return as_field(self.hamiltonian)
         return as_field(ScaledField(self.net, self.scale))
 
+    @property
+    def walled(self) -> bool:
+        """Whether the model's steps rebound from walls.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.SRNN(dim=2, hidden=8).walled
+        False
+        """
+        return isinstance(self.net, WalledH)
+
+    def _method(self, integrator: Any, scale: Scale | None = None) -> Any:
+        """Make the step of an integrator in the network's units, with the walls if there are any.
+
+        None stands for a recurrent network's own.
+        """
+        scale = self.scale if scale is None else scale
+        method = integrators.rescaled(integrator, scale.time)
+        if isinstance(self.net, WalledH) and method is not None:
+            return in_units(self.net, method, scale)
+        return method
+
     # -- training ---------------------------------------------------------------------------------
 
     def fit(
@@ -233,7 +262,7 @@ class Model:
         before = self._snapshot()
         try:
             windows, held_out, generator, started = self._prepare(
-                data, validation_data, recipe, file
+                data, validation_data, recipe, file, progress
             )
         except BaseException:
             self._restore(before)
@@ -242,7 +271,7 @@ class Model:
         try:
             history = train(
                 self.net,
-                integrators.rescaled(self.integrator, self.scale.time),
+                self._method(self.integrator),
                 windows,
                 held_out,
                 recipe,
@@ -263,6 +292,7 @@ class Model:
         validation_data: Trajectories | None,
         recipe: Recipe,
         file: Path | None,
+        progress: bool,
     ) -> tuple[Trajectories, Trajectories | None, torch.Generator, bool]:
         """Choose units and a start.
 
@@ -277,14 +307,18 @@ class Model:
         if held_out is None and recipe.validation:
             training, held_out = data.split(recipe.validation, generator)
         if self.dt is None and recipe.scale and isinstance(self.net, _OWN):
-            self.scale = Scale.of(training)
+            # A reflection turns momenta about zero, which then has to stay where it is.
+            self.scale = Scale.of(training, centre_momenta=not self.walled)
         window = data.steps + 1 if recipe.window is None else recipe.window
         windows = self._encode(training).windows(window)
         watched = None if held_out is None else self._encode(held_out).windows(window)
         started = False
         if self.dt is None and recipe.warm_start:
-            method = integrators.rescaled(self.integrator, self.scale.time)
-            started = warm_start.if_better(self.net, method, windows, watched, recipe)
+            if isinstance(self.net, WalledH):
+                start(self.net, self.integrator, self.scale, windows, recipe, generator, progress)
+            else:
+                method = self._method(self.integrator)
+                started = warm_start.if_better(self.net, method, windows, watched, recipe)
         self.dt = data.dt
         return windows, watched, generator, started
 
@@ -292,7 +326,7 @@ class Model:
         """Estimate the noise of positions and momenta from what the trained model leaves."""
         if recipe.iso is None:
             return
-        method = integrators.rescaled(self.integrator, self.scale.time)
+        method = self._method(self.integrator)
         starts = Starts(self.net, method, windows.values, windows.dt, recipe)
         starts.settle()
         sizes = starts.variances().sqrt().double() * self.scale.factor
@@ -322,6 +356,11 @@ class Model:
             )
         if self.recurrent and self.dt is not None and not _checks.same_spacing(data.dt, self.dt):
             raise ValueError(self._wrong_spacing(data.dt))
+        if isinstance(self.net, WalledH):
+            if recipe.iso is not None:
+                raise ValueError(_NO_ISO)
+            check_reach(self.net.walls, data)
+            check_starts(self.net.walls, data.values)
         if self.integrator is not None:  # it may refuse the field
             self.integrator.init(as_field(self.net), data.values[0])
         if recipe.iso is not None and not isinstance(self.net, _OWN):
@@ -364,6 +403,8 @@ class Model:
 
     def _recipe(self) -> Recipe:
         recipe = PRESETS[self.preset]
+        if self.walled:
+            return recipe.replace(**WITH_WALLS[self.preset])
         if self.preset == "paper" and isinstance(self.net, networks.RNN):
             return recipe.replace(clip_norm=0.25)
         return recipe
@@ -448,6 +489,8 @@ class Model:
             raise ValueError(self._wrong_spacing(spacing))
         scale = self.scale.to(z0)
         if self.iso if iso is None else iso:
+            if self.walled:
+                raise ValueError(_NO_ISO)
             # The integrator's step is that of the prediction, or a little less, so as to fit in.
             parts = math.ceil(observed.dt * substeps / spacing * (1 - 1e-6))
             found = optimise_initial_state(
@@ -455,15 +498,69 @@ class Model:
             )
             z0 = found.states
             _warn(found.status)
+        if isinstance(self.net, WalledH):
+            check_starts(self.net.walls, z0)
         states = rollout(
             self.net,
-            integrators.rescaled(method, scale.time),
+            self._method(method, scale),
             scale.encode(z0),
             dt=spacing / scale.time,
             steps=steps,
             substeps=substeps,
         )
-        return Trajectories.predicted(scale.decode(states), dt=spacing)
+        states = scale.decode(states)
+        if isinstance(self.net, WalledH):
+            states = stopped_outside(self.net.walls, states)
+        return Trajectories.predicted(states, dt=spacing)
+
+    @torch.no_grad()
+    def rebounds(
+        self, observed: Trajectories, *, steps: int, dt: float | None = None
+    ) -> ReboundRecord:
+        """Tell where and when the motion that :meth:`predict` gives rebounds.
+
+        Parameters
+        ----------
+        observed : Trajectories
+            Its first states are where the motion begins.
+        steps : int
+        dt : float, optional
+            By default that of `observed`.
+
+        Returns
+        -------
+        srnn.rebound.ReboundRecord
+            The vectors n and the times of rebounds.
+
+        Raises
+        ------
+        TypeError
+            If the model has no walls.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> ball = srnn.systems.Billiard()
+        >>> walls = srnn.rebound.KnownWalls(ball.room)
+        >>> model = srnn.SRNN(2, hamiltonian=ball, rebound=walls)
+        >>> data = ball.simulate(20, steps=60, dt=0.1)
+        >>> model.rebounds(data, steps=60).hit.shape
+        torch.Size([60, 20, 1])
+        """
+        if not isinstance(self.net, WalledH):
+            raise TypeError("The model has no walls to rebound from: srnn.SRNN(..., rebound=...).")
+        z0 = _checks.state(observed.values[0], "observed", self.dim)
+        check_starts(self.net.walls, z0)
+        spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
+        scale = self.scale.to(z0)
+        found = record(
+            self.net,
+            self._method(self.test_integrator, scale),
+            scale.encode(z0),
+            dt=spacing / scale.time,
+            steps=steps,
+        )
+        return found._replace(time=found.time * scale.time)
 
     def _wrong_spacing(self, dt: float) -> str:
         return (
@@ -510,6 +607,10 @@ class Model:
             baseline.fit(part, iso=True, substeps=self.substeps, progress=False)
             return baseline
 
+        if self.walled:
+            raise ValueError(
+                "The diagnosis is of smooth motion; of a model that rebounds see model.rebounds."
+            )
         settings.setdefault("fit_baseline", fit_quadratic)
         return diagnose(self, data, **settings)
 

@@ -8,15 +8,21 @@ from torch import Tensor, nn
 
 from srnn import _checks, checkpoint
 from srnn.errors import CheckpointError
+from srnn.fields import weight_of
 from srnn.integrators import Integrator
 from srnn.model import FORMAT, Model
 from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
+from srnn.rebound import LevelSetWalls, PatchWalls, WalledH
 from srnn.recipes import Recipe
 from srnn.scaling import Scale
+from srnn.systems import Room
 
 __all__ = ["HNN", "SRNN", "load"]
 
-_NETWORKS: dict[str, Any] = {net.__name__: net for net in (HNet, QuadraticH, ONet, RNN, LSTM)}
+_NETWORKS: dict[str, Any] = {
+    net.__name__: getattr(net, "from_config", net)
+    for net in (HNet, QuadraticH, ONet, RNN, LSTM, WalledH)
+}
 
 
 class SRNN(Model):
@@ -32,11 +38,18 @@ class SRNN(Model):
         Another Hamiltonian in the place of the H-NET, such as :class:`srnn.QuadraticH` or a module
         of your own; `hidden` is then not used.  The library's networks are started and scaled by
         ``fit``; a module of your own keeps its start and is trained in the units of the data.
+    rebound : Tensor, Room or walls, optional
+        Walls that the motion rebounds from (section 6), for ``dim=2`` with positions in pixels.  A
+        picture of them, or a :class:`srnn.systems.Room`, whose picture is taken: the walls are then
+        learnt, as :class:`srnn.rebound.LevelSetWalls`, or under ``preset="paper"`` as
+        :class:`srnn.rebound.PatchWalls`.  Or walls of your own making, learnt ones or known ones.
+    rebounds : int
+        Most rebounds in one step; the paper's is 1.  More are met in corners and narrow gaps.
     integrator : str or Integrator
     test_integrator : str, Integrator or None
     preset : {None, "paper"}
         None: an H-NET with a quadratic term, trained by the default recipe.  "paper": the plain
-        H-NET and the recipe of appendix A.1.
+        H-NET and the recipe of appendix A.1, or with `rebound` that of appendix A.3.
     generator : torch.Generator, optional
         Draws the weights, and later what training draws.
     dtype : torch.dtype or str, optional
@@ -62,6 +75,8 @@ class SRNN(Model):
         hidden: int | tuple[int, ...] = 256,
         *,
         hamiltonian: Any = None,
+        rebound: Any = None,
+        rebounds: int = 1,
         integrator: str | Integrator = "leapfrog",
         test_integrator: str | Integrator | None = None,
         preset: str | None = None,
@@ -92,6 +107,11 @@ class SRNN(Model):
             )
         elif hamiltonian.dim != dim:
             raise ValueError(f"Expected a Hamiltonian with dim={dim}; got {hamiltonian.dim}.")
+        if rebound is not None:
+            walls = _walls(rebound, preset, generator, weight_of(hamiltonian))
+            hamiltonian = WalledH(hamiltonian, walls, rebounds=rebounds)
+        elif rebounds != 1:
+            raise ValueError("`rebounds` counts those from walls; there are none: pass rebound=.")
         super().__init__(
             hamiltonian,
             integrator,
@@ -99,6 +119,26 @@ class SRNN(Model):
             preset=preset,
             generator=generator,
         )
+
+
+def _walls(
+    rebound: Any, preset: str | None, generator: torch.Generator, weight: Tensor | None
+) -> Any:
+    """Make learnt walls of a picture; walls are returned as they are."""
+    picture = rebound.image if isinstance(rebound, Room) else rebound
+    if not isinstance(picture, Tensor):
+        if callable(picture):
+            return picture
+        raise TypeError(
+            "Expected `rebound` to be a picture (a torch.Tensor), a srnn.systems.Room, or walls "
+            f"called as walls(q, tentative); got {type(rebound).__name__}."
+        )
+    kind: dict[str, Any] = (
+        {} if weight is None else {"dtype": weight.dtype, "device": weight.device}
+    )
+    if preset == "paper":
+        return PatchWalls(picture, sharp=False, generator=generator, **kind)
+    return LevelSetWalls(picture, generator=generator, **kind)
 
 
 class HNN(SRNN):

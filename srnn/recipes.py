@@ -10,7 +10,7 @@ import torch
 from srnn import _checks
 from srnn.iso import METHODS
 
-__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "Recipe"]
+__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "WITH_WALLS", "Recipe"]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -23,7 +23,7 @@ ISO_METHODS = (*METHODS, "joint")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a training run beside the model and the data.
+    r"""Everything that decides a training run beside the model and the data.
 
     Parameters
     ----------
@@ -93,6 +93,12 @@ class Recipe:
         positions and momenta, in the units of training.  "estimated": one for each, taken from the
         residuals before each optimisation, so that the half with less noise counts for more; this
         is maximum likelihood, and does not depend on units.
+    gate_penalty : float
+        Weight of the L1 norm of :math:`\gamma` in the training loss of a model that rebounds
+        (section 6 of the paper, which does not state it).
+    wall_steps : int
+        Steps of the regression that starts the walls of such a model from the rebounds that single
+        steps of the data show (:func:`srnn.rebound.start_from_rebounds`); part of `warm_start`.
     scale : bool
         Train the library's networks in units of order one (:class:`srnn.scaling.Scale`).  A
         Hamiltonian of your own is always trained in the units of the data.
@@ -127,6 +133,8 @@ class Recipe:
     iso_every: int = 5
     iso_iterations: int | None = None
     noise: str = "estimated"
+    gate_penalty: float = 0.0
+    wall_steps: int = 4000
     scale: bool = True
 
     def __post_init__(self) -> None:
@@ -136,7 +144,7 @@ class Recipe:
         _checks.choice(self.loss_from, "loss_from", (0, 1, None))
         for name in (
             *("substeps", "batch_size", "scheduler_patience", "monitor"),
-            "iso_every",
+            *("iso_every", "wall_steps"),
         ):
             _checks.positive_int(getattr(self, name), name)
         if self.iso_iterations is not None:
@@ -157,7 +165,7 @@ class Recipe:
         for name in ("derivatives", "restore_best", "scale"):
             _checks.choice(getattr(self, name), name, (True, False))
         _checks.choice(self.warm_start, "warm_start", (True, False, "distil"))
-        for name in ("weight_decay", "learning_rate_floor"):
+        for name in ("weight_decay", "learning_rate_floor", "gate_penalty"):
             _checks.non_negative(getattr(self, name), name)
         if self.clip_norm is not None:
             _checks.positive(self.clip_norm, "clip_norm")
@@ -227,3 +235,20 @@ WITH_ISO: dict[str | None, dict[str, Any]] = {
     "paper": {"iso": "scipy"},
 }
 """What ``fit(iso=True)`` sets under each preset."""
+
+WITH_WALLS: dict[str | None, dict[str, Any]] = {
+    None: {"batch_size": 250, "learning_rate": 1e-4, "patience": 10},
+    # Appendix A.3.  It states neither the batch size nor the weight of the L1 norm, nor units.
+    "paper": {
+        "epochs": 1500,
+        "batch_size": 250,
+        "learning_rate": 5e-3,
+        "clip_norm": 1.0,
+        "scheduler": "exponential",
+        "decay": 0.99,
+        "learning_rate_floor": 1e-4,
+        "gate_penalty": 1e-3,
+        "scale": True,
+    },
+}
+"""What a model that rebounds sets beside its preset: see the page on the paper's silences."""

@@ -1,14 +1,16 @@
 """The one loop through time."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from srnn import _checks, integrators
 from srnn._types import State, StateSeries
 from srnn.fields import as_field, weight_of
 
-__all__ = ["rollout"]
+__all__ = ["integrate", "rollout"]
 
 
 def rollout(
@@ -65,6 +67,48 @@ def rollout(
     >>> z.shape, bool((z[-1] - z0).abs().max() < 0.03)  # after about one period, 2 pi
     (torch.Size([64, 1, 2]), True)
     """
+    states = integrate(
+        field, integrator, z0, dt=dt, steps=steps, substeps=substeps, backward=backward
+    )
+    return torch.stack([z for z, _ in states])
+
+
+def integrate(
+    field: Any,
+    integrator: Any,
+    z0: State,
+    *,
+    dt: float,
+    steps: int,
+    substeps: int = 1,
+    backward: bool = False,
+) -> Iterator[tuple[Tensor, Any]]:
+    """Integrate from `z0`, state after state, with what the method keeps beside (q, p).
+
+    A splitting keeps a force, a method that rebounds keeps where it did
+    (:class:`srnn.rebound.Rebound`).
+
+    Parameters
+    ----------
+    field, integrator, z0, dt, steps, substeps, backward
+        As :func:`rollout`.
+
+    Yields
+    ------
+    z : Tensor, shape (..., 2*dim)
+        ``steps + 1`` of them, the first `z0`.
+    state : object
+        The same as the method keeps it.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z0 = torch.tensor([[1.0, 0.0]])
+    >>> for z, state in integrate(srnn.systems.MassSpring(), "leapfrog", z0, dt=0.2, steps=1):
+    ...     print(z, state.force)
+    tensor([[1., 0.]]) None
+    tensor([[ 0.9800, -0.1980]]) tensor([[-0.9800]])
+    """
     dt = _checks.positive(dt, "dt")
     steps = _checks.positive_int(steps, "steps")
     substeps = _checks.positive_int(substeps, "substeps")
@@ -88,9 +132,8 @@ def rollout(
         _checks.same_as(z0, "z0", weight, "field")
     signed = -dt if backward else dt
     state = method.init(field, z0)
-    states = [z0]
+    yield z0, state
     for _ in range(steps):
         for _ in range(substeps):
             state = method.step(field, state, signed / substeps)
-        states.append(method.read(state))
-    return torch.stack(states)
+        yield method.read(state), state

@@ -62,11 +62,17 @@ class Scale:
         return cls(1.0, 1.0, 1.0, torch.zeros(2 * dim, dtype=like.dtype, device=like.device))
 
     @classmethod
-    def of(cls, data: Trajectories) -> "Scale":
+    def of(cls, data: Trajectories, *, centre_momenta: bool = True) -> "Scale":
         """Units in which the data's spread and rate of change are of order one.
 
         The rate comes from straight lines fitted to runs of up to five states, which noise
         disturbs less than differences of neighbours.
+
+        Parameters
+        ----------
+        data : Trajectories
+        centre_momenta : bool
+            Move the origin to the mean momentum; without it, momentum zero stays where it is.
 
         Examples
         --------
@@ -78,6 +84,8 @@ class Scale:
         """
         values = data.values.double()
         shift = values.mean(dim=(0, 1))
+        if not centre_momenta:
+            shift[data.dim :] = 0
         spread = [_rms(half) for half in _checks.halves(values - shift)]
         count = min(5, len(values))
         ticks = torch.arange(count, dtype=torch.float64, device=values.device)

@@ -18,6 +18,7 @@ ROWS = [
     {"systems", "flow_map"},
     {"iso", "convexity"},
     {"recipes", "losses", "checkpoint", "warm_start", "scaling", "starts", "variable_projection"},
+    {"rebound"},
     {"run"},
     {"training"},
     {"diagnostics"},

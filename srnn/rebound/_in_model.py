@@ -1,0 +1,97 @@
+"""What a model does about its walls: units, the start of training, and what it refuses."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks, integrators
+from srnn._types import StateSeries
+from srnn.data import Trajectories
+from srnn.integrators import Integrator
+from srnn.rebound._module import WalledH
+from srnn.rebound._picture import PictureWalls
+from srnn.rebound._scaled import ScaledWalls
+from srnn.rebound._start import fit_free_motion, start_from_rebounds
+from srnn.rebound._step import Rebound
+from srnn.recipes import Recipe
+from srnn.scaling import Scale
+
+__all__ = ["check_reach", "check_starts", "in_units", "start", "stopped_outside"]
+
+
+def in_units(net: WalledH, method: Integrator, scale: Scale) -> Rebound:
+    """Make the step that rebounds from the module's walls, in the network's units."""
+    walls = ScaledWalls(net.walls, scale.q, scale.shift[: net.dim], scale.time)
+    return Rebound(method, walls, rebounds=net.rebounds)
+
+
+def start(
+    net: WalledH,
+    integrator: Integrator | None,
+    scale: Scale,
+    windows: Trajectories,
+    recipe: Recipe,
+    generator: torch.Generator,
+    progress: bool,
+) -> None:
+    """Start the Hamiltonian by the steps that do not rebound, and the walls by those that do."""
+    method = integrators.rescaled(integrator, scale.time)
+    assert method is not None  # only recurrent networks have none
+    if fit_free_motion(net, method, windows):
+        start_from_rebounds(
+            net,
+            method,
+            windows,
+            unit=scale.q,
+            origin=scale.shift[: net.dim],
+            iterations=recipe.wall_steps,
+            generator=generator,
+            progress=progress,
+        )
+
+
+def check_reach(walls: Any, data: Trajectories) -> None:
+    """Refuse data whose steps are longer than the walls can see."""
+    reach = getattr(walls, "reach", None)
+    if reach is None:
+        return
+    longest = float(data.q.diff(dim=0).norm(dim=-1).max())
+    if longest > reach:
+        raise ValueError(
+            f"Expected steps of at most {reach:g} pixels, half the patch that the walls are seen "
+            f"on; the longest is {longest:.2f} in dt={data.dt:g}. Observe at a dt of at most "
+            f"{data.dt * reach / longest:.2g}, take balls of at most {reach / data.dt:.3g} pixels "
+            "a unit of time, or use srnn.rebound.LevelSetWalls, which have no such limit."
+        )
+
+
+def check_starts(walls: Any, z: Tensor) -> None:
+    """Refuse states ``(..., batch, 2*dim)`` inside of a wall or outside of the picture."""
+    if not isinstance(walls, PictureWalls):
+        return
+    q = _checks.halves(z)[0]
+    q = q.reshape(-1, *q.shape[-2:])  # (time, batch, dim)
+    for wrong, where in (
+        (walls.on_wall(q), "inside a wall"),
+        (~walls.inside(q), "off the picture"),
+    ):
+        if bool(wrong.any()):
+            trajectories = wrong.any(dim=0).nonzero()[:, 0]
+            first = int(trajectories[0])
+            x, y = q[wrong[:, first], first][0].tolist()
+            raise ValueError(
+                f"Expected positions in the free space of the picture; {len(trajectories)} "
+                f"trajectories are {where}, the first of them number {first} at "
+                f"({x:.4g}, {y:.4g}). Positions are in pixels, y up, from the lower left corner; "
+                "leave such trajectories out by data.select(...)."
+            )
+
+
+def stopped_outside(walls: Any, states: StateSeries) -> StateSeries:
+    """Make a trajectory NaN from where it has left the picture, as through a gap in a wall."""
+    if not isinstance(walls, PictureWalls):
+        return states
+    left = ~walls.inside(_checks.halves(states)[0])
+    gone = left.int().cummax(dim=0).values.bool()
+    return torch.where(gone[..., None], torch.nan, states)

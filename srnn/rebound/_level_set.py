@@ -1,0 +1,210 @@
+"""Walls as the zero set of one learnt function of the picture."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from srnn import _checks
+from srnn._types import Half, Picture
+from srnn.nn.mlp import linear
+from srnn.rebound._patches import Smooth
+from srnn.rebound._picture import PictureWalls
+from srnn.rebound._restitution import Restitution
+
+__all__ = ["LevelSetWalls"]
+
+_SCALES = (0.0, 1.0, 2.0)
+_SPACING = 0.5  # pixels between the places of a step that are looked at
+_BISECTIONS = 14
+_SHARPNESS = 10.0  # of the sign of w in the start, a pixel
+
+
+class LevelSetWalls(PictureWalls):
+    r"""Walls learnt as the zero set of a function w of the picture, positive inside of the wall.
+
+    .. math:: w(q) = a \cdot f(q) + N(f(q)), \qquad f_k(q) = (G_{\sigma_k} * I)(q) - 1/2,
+
+    with the picture I smoothed by Gaussians of :math:`\sigma = 0, 1, 2` pixels and sampled by cubic
+    splines, weights a, and an MLP N without biases.  A step from :math:`q_t` to :math:`\tilde q`
+    rebounds at the first zero of w on the segment between them.  Its place is :math:`\alpha`, by
+    bisection, and the gradient of w there is the normal :math:`\bar n`.  Both are differentiable:
+    :math:`\partial\alpha/\partial\theta = -(\partial w/\partial\theta)/(\nabla w \cdot (\tilde q -
+    q_t))` by the implicit function theorem.
+
+    What the paper learns as three functions is here one, so that the three agree; and since w knows
+    no direction and N is odd, what is learnt at the straight walls of one room holds at slanted
+    walls, and at corners that point into the room as at those that point out of it.
+
+    Parameters
+    ----------
+    image : Tensor, shape (rows, columns)
+        The picture of the walls, 1 where there is a wall; row 0 is at the top.
+    hidden : int
+        Width of the two hidden layers of N.
+    restitution : float or "learnt"
+        As :class:`PatchWalls`.
+    generator : torch.Generator, optional
+    dtype : torch.dtype, optional
+    device : optional
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> walls = LevelSetWalls(srnn.systems.Room.box().image, generator=g)
+    >>> q = torch.tensor([[60.0, 14.0]])
+    >>> n, alpha = walls(q, q - torch.tensor([0.0, 4.0]))  # into the floor, which is at y = 12
+    >>> n.abs().round().tolist(), round(alpha.item(), 2)
+    ([[0.0, 1.0]], 0.5)
+    """
+
+    def __init__(
+        self,
+        image: Picture,
+        *,
+        hidden: int = 32,
+        restitution: float | Literal["learnt"] = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__()
+        generator = _checks.as_generator(generator)
+        self.hidden = _checks.positive_int(hidden, "hidden")
+        count = len(_SCALES)
+        self.layers = nn.ModuleList()
+        for inputs, outputs, size in (
+            (count, hidden, 3.0),
+            (hidden, hidden, 1.0),
+            (hidden, 1, 0.1),
+        ):
+            drawn = linear(
+                inputs, outputs, generator, dtype=_checks.weight_dtype(dtype), device=device
+            )
+            layer = nn.Linear(inputs, outputs, bias=False).to(drawn.weight)
+            with torch.no_grad():
+                layer.weight.copy_(size * drawn.weight)
+            self.layers.append(layer)
+        like = drawn.weight
+        # The widest scale is the least disturbed by the pixel grid.  Across a straight wall it is
+        # a cumulative normal distribution, whose slope at the wall 5 makes one a pixel.
+        start = [0.0] * (count - 1) + [(2 * torch.pi) ** 0.5 * _SCALES[-1]]
+        self.weights = nn.Parameter(torch.tensor(start).to(like))
+        self.restitution = Restitution(restitution, like=like)
+        self._show(image, like)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments that build this module again, but for the picture, which is a buffer."""
+        return {"hidden": self.hidden, "restitution": self.restitution.config}
+
+    def level(self, q: Half) -> Tensor:
+        """Return w at `q` ``(..., 2)`` in pixels, shape ``(...)``: positive inside of a wall.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = LevelSetWalls(srnn.systems.Room.box().image)
+        >>> (walls.level(torch.tensor([[60.0, 14.0], [60.0, 10.0]])) > 0).tolist()
+        [False, True]
+        """
+        return self._of(self._sampled()(q))
+
+    def _of(self, seen: Tensor) -> Tensor:
+        x = seen - 0.5
+        y = x @ self.weights
+        for layer in self.layers[:-1]:
+            x = torch.tanh(layer(x))
+        value: Tensor = y + self.layers[-1](x)[..., 0]
+        return value
+
+    def slope(self, q: Half) -> tuple[Tensor, Half]:
+        """Return w and its gradient in q at `q` ``(..., 2)``, both differentiable.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = LevelSetWalls(srnn.systems.Room.box().image)
+        >>> _, gradient = walls.slope(torch.tensor([60.0, 12.0]))  # down into the floor
+        >>> bool(gradient[1] < 0), bool(abs(gradient[0]) < 1e-3)
+        (True, True)
+        """
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = q if q.requires_grad else q.detach().requires_grad_()
+            value = self.level(x)
+            (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=graph)
+        return (value, gradient) if graph else (value.detach(), gradient)
+
+    def forward(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
+        r"""Give n and :math:`\alpha` of the steps from `q` to `tentative`, in pixels."""
+        q = self._position(q)
+        shape = q.shape[:-1]
+        q, tentative = q.reshape(-1, 2), tentative.reshape(-1, 2)
+        n, alpha = torch.zeros_like(q), q.new_ones(len(q), 1)
+        near = self._near(q.detach(), tentative.detach())
+        if len(near):
+            found, place = self._first_zero(q[near].detach(), tentative[near].detach())
+            rows, place = near[found], place[found, None]
+            start, way = q[rows], tentative[rows] - q[rows]
+            value, gradient = self.slope(start + place * way)
+            along = (gradient * way).sum(dim=-1, keepdim=True)
+            # Nothing rebounds from a wall that it leaves, and the step of Newton's method, which
+            # carries the derivatives, does not divide by nothing.
+            into = along.detach() > 0
+            newton = value[:, None] / along.detach().clamp(min=1e-6)
+            normal = gradient * (gradient.square().sum(dim=-1, keepdim=True) + 1e-12).rsqrt()
+            alpha = alpha.index_put((rows,), torch.where(into, (place - newton).clamp(0, 1), 1.0))
+            n = n.index_put((rows,), self.restitution.length() * into * normal)
+        return n.reshape(*shape, 2), alpha.reshape(*shape, 1)
+
+    @torch.no_grad()
+    def _near(self, q: Tensor, tentative: Tensor) -> Tensor:
+        """Numbers of the steps that come near enough to a wall to be looked at in detail."""
+        sampled, widest = self._sampled(), 4 * _SCALES[-1]
+        longest = float((tentative - q).norm(dim=-1).max()) if len(q) else 0.0
+        # The widest scale sees a wall from `widest` away: so the two ends, if a step is short.
+        if not longest < widest:
+            return torch.arange(len(q), device=q.device)
+        seen = torch.maximum(sampled(q)[:, -1], sampled(tentative)[:, -1])
+        return (seen > 1e-4).nonzero()[:, 0]
+
+    @torch.no_grad()
+    def _first_zero(self, q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
+        """Find which steps enter a wall, and where: looked at in places, then by bisection."""
+        way = tentative - q
+        count = max(4, int((way.norm(dim=-1).max() / _SPACING).ceil()))
+        places = torch.arange(1, count + 1, device=q.device).to(q) / count
+        inside = self.level(q[:, None] + places[:, None] * way[:, None]) > 0
+        high = places[inside.to(torch.int8).argmax(dim=-1)]
+        low = high - 1 / count
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            beyond = self.level(q + middle[:, None] * way) > 0
+            low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
+        return inside.any(dim=-1), (low + high) / 2
+
+    def _sampled(self) -> Smooth:
+        return self._once(lambda image: Smooth(image, _SCALES))
+
+    @torch.no_grad()
+    def sees(self, q: Half, tentative: Half) -> Tensor:
+        """Whether a wall is near the end of each step."""
+        return self._sampled()(tentative)[..., -1] > 1e-2
+
+    def event_loss(
+        self, hits: tuple[Tensor, Tensor, Tensor, Tensor], free: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Measure w where balls have rebounded, and its sign at the ends of the steps.
+
+        Squared errors of w, which is to be zero there with the slope of a distance in pixels, and
+        the cross-entropy of its sign.
+        """
+        q, tentative, n, alpha = hits
+        value, gradient = self.slope(q + alpha * (tentative - q))
+        into = n * (n * (tentative - q)).sum(dim=-1, keepdim=True).sign()
+        beyond = nn.functional.softplus(-_SHARPNESS * self.level(tentative)).mean()
+        before = nn.functional.softplus(_SHARPNESS * self.level(torch.cat((q, *free)))).mean()
+        off = 10 * value.square().mean() + (gradient - into).square().sum(dim=-1).mean()
+        return off + (beyond + before) / _SHARPNESS

@@ -1,0 +1,80 @@
+"""Where and when a rollout rebounded."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from srnn._types import State
+from srnn.rebound._step import Rebound
+from srnn.rollout import integrate
+
+__all__ = ["ReboundRecord", "record"]
+
+
+class ReboundRecord(NamedTuple):
+    r"""The rebounds of a batch of rollouts, up to ``rebounds`` of them in each step."""
+
+    n: Tensor
+    r"""The vectors n, shape (steps, batch, rebounds, dim), zero where there is no rebound."""
+    time: Tensor
+    r"""The instants :math:`t + \alpha\,\Delta t`, shape (steps, batch, rebounds); the end of the
+    step where there is no rebound."""
+
+    @property
+    def hit(self) -> Tensor:
+        r"""Whether a ball rebounded, shape (steps, batch, rebounds): :math:`|n|^2 > 1/2`.
+
+        A shorter n lets the ball through the wall.
+
+        Examples
+        --------
+        >>> import torch
+        >>> n = torch.tensor([[[[0.0, 1.0], [0.1, 0.0]]]])
+        >>> ReboundRecord(n, torch.tensor([[[0.02, 0.1]]])).hit.tolist()
+        [[[True, False]]]
+        """
+        return self.n.square().sum(dim=-1) > 0.5
+
+
+@torch.no_grad()
+def record(field: Any, method: Rebound, z0: State, *, dt: float, steps: int) -> ReboundRecord:
+    """Roll out and keep the rebounds instead of the states.
+
+    Parameters
+    ----------
+    field : field, Hamiltonian or system
+    method : Rebound
+    z0 : Tensor, shape (batch, 2*dim)
+    dt : float
+    steps : int
+
+    Returns
+    -------
+    ReboundRecord
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> ball = srnn.systems.Billiard()
+    >>> step = srnn.rebound.with_rebound("leapfrog", srnn.rebound.KnownWalls(ball.room))
+    >>> z0 = torch.tensor([[60.0, 14.0, 0.0, -30.0]])
+    >>> seen = record(ball, step, z0, dt=0.1, steps=3)
+    >>> seen.hit.flatten().tolist(), round(seen.time[0].item(), 3)  # 2 pixels at 30 a second
+    ([True, False, False], 0.066)
+    """
+    if not isinstance(method, Rebound):
+        raise TypeError(
+            "Expected `method` to be a Rebound, as with_rebound makes; "
+            f"got {type(method).__name__}."
+        )
+    states = list(integrate(field, method, z0, dt=dt, steps=steps))[1:]
+    most, normals, times = method.rebounds, [], []
+    for number, (_, state) in enumerate(states):
+        missing = most - len(state.n)
+        none = torch.zeros_like(state.n[0])
+        late = torch.ones_like(state.alpha[0])
+        normals.append(torch.stack((*state.n, *missing * (none,)), dim=-2))
+        places = torch.cat((*state.alpha, *missing * (late,)), dim=-1)
+        times.append((number + places) * dt)
+    return ReboundRecord(torch.stack(normals), torch.stack(times))

@@ -1,0 +1,34 @@
+"""Walls in other units than pixels."""
+
+from typing import Any
+
+from torch import Tensor
+
+from srnn._types import Half
+
+__all__ = ["ScaledWalls"]
+
+
+class ScaledWalls:
+    r"""Walls for positions in units of `unit` pixels from `origin`, and times in units of `time`.
+
+    n and :math:`\alpha` have no unit.
+
+    Parameters
+    ----------
+    walls : callable
+        Walls in pixels.
+    unit : float
+    origin : Tensor, shape (dim,)
+    time : float
+    """
+
+    def __init__(self, walls: Any, unit: float, origin: Tensor, time: float) -> None:
+        self.walls, self.unit, self.origin, self.time = walls, unit, origin, time
+        self.timed = bool(getattr(walls, "timed", False))
+
+    def __call__(self, q: Half, tentative: Half, *dt: Any) -> tuple[Half, Tensor]:
+        r"""Give n and :math:`\alpha`."""
+        pixels = (q * self.unit + self.origin, tentative * self.unit + self.origin)
+        found: tuple[Half, Tensor] = self.walls(*pixels, *(step * self.time for step in dt))
+        return found

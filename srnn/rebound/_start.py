@@ -1,0 +1,149 @@
+"""Start walls from the rebounds that the data show, before they are trained through the step."""
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from srnn import _checks
+from srnn.data import Trajectories
+from srnn.fields import HamiltonianField
+from srnn.integrators import Integrator
+from srnn.rebound._module import WalledH
+from srnn.rebound._observed import ObservedRebounds, observed_rebounds
+from srnn.rebound._picture import PictureWalls
+from srnn.warm_start import least_squares
+
+__all__ = ["fit_free_motion", "start_from_rebounds"]
+
+_FEWEST = 8
+_BATCH = 256
+_RATE = 3e-3
+_TRIMS, _FAR = 8, 5.0
+
+
+def start_from_rebounds(
+    net: WalledH,
+    method: Integrator,
+    windows: Trajectories,
+    *,
+    unit: float,
+    origin: Tensor,
+    iterations: int,
+    generator: torch.Generator,
+    progress: bool = False,
+) -> int:
+    r"""Start the walls of a module at the rebounds that single steps of the data show.
+
+    The gradient of a rollout's loss in :math:`\gamma` is proportional to :math:`\gamma`, and a wall
+    that is met late moves the whole rest of a trajectory, so that training through rollouts alone
+    is slow to find where walls are.  But once the motion between the walls is known, a rebound can
+    be read off a single step (:func:`observed_rebounds`), and the networks can be fitted to what is
+    read: a regression, in which nothing vanishes.
+
+    Parameters
+    ----------
+    net : WalledH
+        Its Hamiltonian is used as it is; its walls are changed in place.
+    method : Integrator
+        Without walls.
+    windows : Trajectories
+        In the units of the network.
+    unit : float
+    origin : Tensor, shape (dim,)
+        A position in pixels is ``unit * q + origin``.
+    iterations : int
+    generator : torch.Generator
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    int
+        The number of rebounds that the start was made from.  0 if there are too few, or the walls
+        are not learnt from a picture; they are then left as they were.
+    """
+    walls = net.walls
+    if not isinstance(walls, PictureWalls):
+        return 0
+    before, after = windows.values[:-1].flatten(0, 1), windows.values[1:].flatten(0, 1)
+    seen = observed_rebounds(HamiltonianField(net.inner), method, before, after, windows.dt)
+    hits = seen.clear.nonzero()[:, 0]
+    if len(hits) < _FEWEST:
+        return 0
+    q = _checks.halves(before)[0] * unit + origin
+    tentative = _checks.halves(seen.tentative)[0] * unit + origin
+    free = (~seen.hit & walls.sees(q, tentative)).nonzero()[:, 0]
+    if not len(free):
+        free = (~seen.hit).nonzero()[:, 0]
+    walls.restitution.set(float(seen.restitution[hits].median()))
+    _regress(walls, q, tentative, seen, hits, free, iterations, generator, progress)
+    return len(hits)
+
+
+def _regress(
+    walls: PictureWalls,
+    q: Tensor,
+    tentative: Tensor,
+    seen: ObservedRebounds,
+    hits: Tensor,
+    free: Tensor,
+    iterations: int,
+    generator: torch.Generator,
+    progress: bool,
+) -> None:
+    parameters = list(walls.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=_RATE)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, _RATE / 300)
+
+    def drawn(among: Tensor) -> Tensor:
+        chosen = torch.randint(len(among), (_BATCH,), generator=generator)
+        return among[chosen.to(among.device)]
+
+    with tqdm(total=iterations, disable=not progress, unit="step", desc="walls") as bar:
+        for step in range(iterations):
+            i, j = drawn(hits), drawn(free)
+            loss = walls.event_loss(
+                (q[i], tentative[i], seen.n[i], seen.alpha[i]), (q[j], tentative[j])
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            scheduler.step()
+            if step % 50 == 49:
+                bar.update(50)
+                bar.set_postfix(loss=f"{float(loss.detach()):.2g}")
+
+
+def fit_free_motion(net: WalledH, method: Integrator, windows: Trajectories) -> bool:
+    """Start the quadratic terms of a Hamiltonian by the steps that do not rebound.
+
+    Least squares on single steps, made again without the steps that it leaves far off: rebounds are
+    few, and a rebound is far off.
+
+    Parameters
+    ----------
+    net : WalledH
+        Its Hamiltonian is changed in place, if it has quadratic terms.
+    method : Integrator
+        Without walls.
+    windows : Trajectories
+        In the units of the network.
+
+    Returns
+    -------
+    bool
+        Whether there was a quadratic term to start.
+    """
+    before, after = windows.values[:-1].flatten(0, 1), windows.values[1:].flatten(0, 1)
+    kept = torch.ones(len(before), dtype=torch.bool, device=before.device)
+    field = HamiltonianField(net.inner)
+    with torch.no_grad():
+        for _ in range(_TRIMS):
+            pairs = torch.stack((before[kept], after[kept]))
+            if not least_squares(net.inner, pairs, windows.dt):
+                return False
+            reached = method.read(method.step(field, method.init(field, before), windows.dt))
+            off = (reached - after).norm(dim=-1)
+            kept = off <= _FAR * off.median()
+    return True

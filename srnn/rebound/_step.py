@@ -1,0 +1,238 @@
+"""The augmented step: a tentative step, and where it meets a wall, the rebound inside it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from srnn import _checks, integrators
+from srnn._types import Half, State
+from srnn.fields import Field
+from srnn.integrators import ImplicitMidpoint, Integrator, Tao
+
+__all__ = ["Rebound", "Walls", "reflect", "with_rebound"]
+
+
+@runtime_checkable
+class Walls(Protocol):
+    r"""What a rebound step asks of walls: (q, tentative q) to (n, :math:`\alpha`).
+
+    n, shape ``(..., dim)``, is zero where there is no rebound, else along the wall's normal (either
+    sign), of length 1 for a rebound without loss.  :math:`\alpha`, shape ``(..., 1)``, is the
+    rebound's place within the step, from 0 to 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> def floor(q, tentative):
+    ...     hit = (tentative[..., 1:] < 0).to(q)
+    ...     alpha = q[..., 1:] / (q[..., 1:] - tentative[..., 1:]).clamp(min=1e-9)
+    ...     return torch.cat((0 * hit, hit), dim=-1), alpha.clamp(0, 1)
+    >>> isinstance(floor, Walls)
+    True
+    """
+
+    def __call__(self, q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
+        """Give n and alpha of the step from `q` to `tentative`."""
+        ...  # pragma: no cover
+
+
+def reflect(p: Half, n: Half) -> Half:
+    r"""Reflect momenta, equation (5) of the paper: :math:`p - 2\,(p \cdot n)\,n`.
+
+    The component along n is multiplied by :math:`1 - 2|n|^2`: a unit vector reverses it; a shorter
+    one loses energy, with restitution :math:`e = 2|n|^2 - 1`, and one of length below
+    :math:`\sqrt{1/2}` lets the ball through the wall.
+
+    Parameters
+    ----------
+    p, n : Tensor, shape (..., dim)
+
+    Returns
+    -------
+    Tensor, shape (..., dim)
+
+    Examples
+    --------
+    >>> import torch
+    >>> reflect(torch.tensor([3.0, -4.0]), torch.tensor([0.0, 1.0]))
+    tensor([3., 4.])
+    """
+    return p - 2 * (p * n).sum(dim=-1, keepdim=True) * n
+
+
+class _Bounced(NamedTuple):
+    inner: Any  # the state of the method without walls
+    n: tuple[Tensor, ...]  # one a rebound that the last step may have made
+    alpha: tuple[Tensor, ...]  # in units of the whole step
+
+
+class Rebound:
+    r"""A method whose every step may rebound from walls, equations (6) to (9) of the paper.
+
+    A tentative step of length :math:`\Delta t` gives :math:`\tilde q`; the walls tell n and
+    :math:`\alpha`; where n is not zero, the step is made again as a step of
+    :math:`\alpha\,\Delta t`, the reflection (5), and a step of :math:`(1 - \alpha)\,\Delta t`.
+    Where n is zero, the tentative step stands, to the last bit.
+
+    Parameters
+    ----------
+    method : str or Integrator
+        A method whose step may differ in length from trajectory to trajectory: the splittings and
+        the Runge-Kutta methods.
+    walls : callable
+        See :class:`Walls`.
+    rebounds : int
+        Most rebounds in one step.  The paper's is 1; in a corner or a narrow gap there are more,
+        and the walls are then asked again, for the step from the last wall on.
+
+    Raises
+    ------
+    TypeError
+        If `walls` is not callable.
+    ValueError
+        If `method` solves for its step or keeps a second copy of phase space.
+
+    Examples
+    --------
+    A ball that falls on the floor y = 0:
+
+    >>> import torch, srnn
+    >>> def floor(q, tentative):
+    ...     hit = (tentative[..., 1:] < 0).to(q)
+    ...     alpha = q[..., 1:] / (q[..., 1:] - tentative[..., 1:]).clamp(min=1e-9)
+    ...     return torch.cat((0 * hit, hit), dim=-1), alpha.clamp(0, 1)
+    >>> ball = srnn.systems.Billiard(gravity=0.0)
+    >>> z0 = torch.tensor([[0.0, 1.0, 1.0, -2.0]])
+    >>> srnn.rollout(ball, Rebound("leapfrog", floor), z0, dt=1.0, steps=1)[-1]
+    tensor([[1., 1., 1., 2.]])
+    """
+
+    def __init__(self, method: str | Integrator, walls: Any, *, rebounds: int = 1) -> None:
+        self.method = integrators.get(method)
+        if isinstance(self.method, (ImplicitMidpoint, Tao, Rebound)):
+            raise ValueError(
+                "Expected a method whose step may differ from trajectory to trajectory (a "
+                f"splitting such as 'leapfrog', or 'euler', 'rk4'); got {self.method.name!r}."
+            )
+        if not callable(walls):
+            raise TypeError(
+                "Expected `walls` to be called as walls(q, tentative) and to give (n, alpha); "
+                f"got {type(walls).__name__}."
+            )
+        self.walls = walls
+        self.rebounds = _checks.positive_int(rebounds, "rebounds")
+        self._timed = bool(getattr(walls, "timed", False))
+
+    @property
+    def name(self) -> str:
+        """The method's name, and that it rebounds."""
+        return f"{self.method.name}+rebound"
+
+    @property
+    def order(self) -> int:
+        """The method's order, which holds between rebounds."""
+        return self.method.order
+
+    @property
+    def symplectic(self) -> bool:
+        """Whether the method is symplectic, between rebounds."""
+        return self.method.symplectic
+
+    def init(self, field: Field, z0: State) -> _Bounced:
+        """Start at `z0`."""
+        return _Bounced(self.method.init(field, z0), (), ())
+
+    def read(self, state: _Bounced) -> State:
+        """(q, p) of a state."""
+        return self.method.read(state.inner)
+
+    def step(self, field: Field, state: _Bounced, dt: float) -> _Bounced:
+        """One step with its rebounds."""
+        inner = self.method.step(field, state.inner, dt)
+        here, there = self.method.read(state.inner), self.method.read(inner)
+        rest: Any = dt  # what is left of the step; of shape (..., 1) once somebody has rebounded
+        done: Any = 0.0
+        normals, places = [], []
+        for _ in range(self.rebounds):
+            n, alpha = self._ask(_checks.halves(here)[0], _checks.halves(there)[0], rest)
+            hit = (n != 0).any(dim=-1, keepdim=True)
+            normals.append(n)
+            places.append(torch.where(hit, done + alpha * (rest / dt), 1.0))
+            if not _any(hit):
+                break
+            before = self._advance(field, here, alpha * rest)
+            q, p = _checks.halves(before)
+            after = torch.cat((q, reflect(p, n)), dim=-1)
+            end = self._advance(field, after, (1 - alpha) * rest)
+            here, there = torch.where(hit, after, here), torch.where(hit, end, there)
+            rest = torch.where(hit, (1 - alpha) * rest, rest)
+            done = 1 - rest / dt
+            inner = self.method.init(field, there)
+        return _Bounced(inner, tuple(normals), tuple(places))
+
+    def _ask(self, q: Tensor, tentative: Tensor, rest: Any) -> tuple[Tensor, Tensor]:
+        if self._timed:
+            n, alpha = self.walls(q, tentative, rest)
+        else:
+            n, alpha = self.walls(q, tentative)
+        if n.shape != q.shape or alpha.shape != (*q.shape[:-1], 1):
+            raise ValueError(
+                "Expected the walls to give n of shape (..., dim) and alpha of shape (..., 1), "
+                f"here {tuple(q.shape)} and {(*q.shape[:-1], 1)}; got {tuple(n.shape)} and "
+                f"{tuple(alpha.shape)}."
+            )
+        return n, alpha
+
+    def _advance(self, field: Field, z: Tensor, dt: Any) -> Tensor:
+        return self.method.read(self.method.step(field, self.method.init(field, z), dt))
+
+    def __repr__(self) -> str:
+        more = "" if self.rebounds == 1 else f", rebounds={self.rebounds}"
+        return f"Rebound({self.method.name!r}, {type(self.walls).__name__}{more})"
+
+
+def _any(hit: Tensor) -> bool:
+    """Whether any is set; under a transformation of torch.func nobody can tell, so yes."""
+    try:
+        return bool(hit.any())
+    except RuntimeError:
+        return True
+
+
+def with_rebound(
+    step: str | Integrator,
+    walls: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    *,
+    rebounds: int = 1,
+) -> Rebound:
+    """Give a method walls to rebound from: takes a step, returns a step.
+
+    Parameters
+    ----------
+    step : str or Integrator
+    walls : callable
+        Maps (q, tentative q) to (n, alpha); see :class:`Walls`.  Learnt ones and known ones alike.
+    rebounds : int
+        Most rebounds in one step.
+
+    Returns
+    -------
+    Rebound
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :class:`Rebound`.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> ball = srnn.systems.Billiard()
+    >>> step = with_rebound("leapfrog", srnn.rebound.KnownWalls(ball.room))
+    >>> z0 = torch.tensor([[20.0, 14.0, 20.0, -30.0]])
+    >>> srnn.rollout(ball, step, z0, dt=0.1, steps=1)[-1, 0, 3] > 0  # it moves up again
+    tensor(True)
+    """
+    return Rebound(step, walls, rebounds=rebounds)
