@@ -18,9 +18,10 @@ Units are the user's own: every formula holds in any consistent set of them.
 """
 
 from srnn.systems._base import SeparableSystem, System
+from srnn.systems._bounces import Bounces
 from srnn.systems._gravity import PlanarGravity
 from srnn.systems._truth import AdaptiveTruth, OrbitStatus
-from srnn.systems.billiard import Billiard, Bounces
+from srnn.systems.billiard import Billiard
 from srnn.systems.double_pendulum import DoublePendulum
 from srnn.systems.fput import FPUT
 from srnn.systems.henon_heiles import HenonHeiles

@@ -18,8 +18,13 @@ the ball stays on the wall."""
 HOP = 1e3
 """The same for arcs, on which a ball cannot slide in closed form: it hops at least so high."""
 
-STALLED = 10_000
-"""Contacts one after the other at one moment, after which a ball is given up."""
+NOTCH = 4.0
+"""Distance, in units of a hop's height, within which a slow ball on an arc touches another wall
+and so can come to rest between the two."""
+
+JAM = 1000
+"""Contacts at one moment, after which a ball has lost its velocity in a corner.  An elastic one
+would not lose it and is given up: only in a corner sharper than pi / JAM does it need so many."""
 
 
 class Motion(NamedTuple):
@@ -98,7 +103,10 @@ class _Engine:
         self.left[balls[leaves]] = True
         meets &= ~leaves
         self._collide(balls[meets], what[meets], a[going][meets])
-        stalls = self.idle[balls] > STALLED
+        jammed = self.idle[balls] > JAM
+        self.v[balls[jammed]] = 0
+        self.idle[balls[jammed]] = 0
+        stalls = jammed & (self.restitution == 1)
         self.stalled[balls[stalls]] = True
         remaining: Index = balls[~leaves & ~stalls]
         return remaining
@@ -159,7 +167,7 @@ class _Engine:
 
         inwards = np.minimum(_dot(v, n), 0)
         pull = _dot(a, n)
-        real = -inwards > _slow(pull, REST * touch)
+        real = -inwards > _slow(pull, np.where(arc, 2 * HOP, REST) * touch)
         self.bounces.append((balls[real], self.t[balls[real]], x[real], n[real]))
         v = v - ((1 + self.restitution) * inwards)[:, None] * n
 
@@ -178,11 +186,14 @@ class _Engine:
             holds & stays & (_dot(_without(np.broadcast_to(self.fall, n.shape), n), support) < 0)
         )
         v[wedged] = 0
-        contact = np.where(stays, what, np.where(holds, held, FREE))
+        contact = np.where(stays, what, np.where(holds & ~arc, held, FREE))
         self.contact[balls] = np.where(wedged, RESTING, contact)
 
         if len(round_):
             self._hop(v, n, round_)
+            rests = round_[self._in_notch(x[round_], v[round_], n[round_], what[round_])]
+            v[rests] = 0
+            self.contact[balls[rests]] = RESTING
         self.x[balls] = x
         self.v[balls] = self._restored(balls, x, v) if self.restitution == 1 else v
 
@@ -194,6 +205,21 @@ class _Engine:
         pull = normal @ self.fall + tangential / self.walls.radius
         least = _slow(pull, HOP * self.walls.touch)
         v[which] += np.maximum(least - away, 0)[:, None] * normal
+
+    def _in_notch(self, x: Array, v: Array, n: Array, what: Index) -> NDArray[np.bool_]:
+        """Which slow balls on an arc of normal `n` another wall keeps from moving on."""
+        near = NOTCH * HOP * self.walls.touch
+        slow = (v * v).sum(-1) <= 2 * np.linalg.norm(self.fall) * NOTCH * near
+        found = np.zeros(len(x), dtype=np.bool_)
+        for i in np.flatnonzero(slow):
+            others = self.walls.normals_near(x[i], near, int(what[i]))
+            # Two walls hold a ball if its weight is a sum of pushes against both.
+            turn = n[i, 0] * others[:, 1] - n[i, 1] * others[:, 0]
+            on_this = (self.fall[1] * others[:, 0] - self.fall[0] * others[:, 1]) * turn
+            on_other = (self.fall[0] * n[i, 1] - self.fall[1] * n[i, 0]) * turn
+            # Where an arc goes over into its edge their normals are one, which is no notch.
+            found[i] = ((on_this >= 0) & (on_other > 0) & (np.abs(turn) > 1e-3)).any()
+        return found
 
     def _restored(self, balls: Index, x: Array, v: Array) -> Array:
         """Velocities with the length that the energy asks for, so that rounding does not add up."""
@@ -221,6 +247,6 @@ def _without(a: Array, n: Array) -> Array:
     return a - _dot(a, n)[:, None] * n
 
 
-def _slow(pull: Array, height: float) -> Array:
+def _slow(pull: Array, height: float | Array) -> Array:
     """Return the normal speed of a bounce of a height where `pull` brings the ball back."""
     return np.sqrt(2 * np.maximum(-pull, 0) * height)

@@ -120,6 +120,21 @@ class Walls(NamedTuple):
             first = np.where(sooner, reached, first)
         return first, what
 
+    def normals_near(self, x: Array, near: float, but: int) -> Array:
+        """Return the normals (m, 2) of the walls within `near` of a ball at x, one left out."""
+        place = self.along @ x - self.origin
+        on = (np.abs(self.normal @ x - self.offset) <= near) & ~self.exits
+        on &= (place >= -near) & (place <= self.length + near)
+        apart = x - self.corners
+        distance = np.linalg.norm(apart, axis=-1)
+        turned = np.abs(distance - self.radius) <= near
+        turned &= ((apart * self.before).sum(-1) >= -near) & ((apart * self.after).sum(-1) <= near)
+        chosen = np.concatenate((on, turned))
+        chosen[but] = False
+        normals = np.concatenate((self.normal, apart / np.maximum(distance, near)[:, None]))
+        found: Array = normals[chosen]
+        return found
+
     def _arcs(self, x: Array, v: Array, a: Array, horizon: Array) -> Array:
         """Time (n, corners) until the centre is at the radius from a corner; infinite if later."""
         time = np.full((len(x), len(self.corners)), np.inf)

@@ -1,7 +1,5 @@
 """The heavy billiard of the paper's section 6."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,37 +7,65 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State, Status, TrajectoryValues
 from srnn.systems._base import SeparableSystem
+from srnn.systems._bounces import Bounces, sorted_bounces
 from srnn.systems._bouncing import Motion, follow
 from srnn.systems._contacts import Walls
-from srnn.systems._outline import normals_of
+from srnn.systems._outline import Array, normals_of
 from srnn.systems._shared import uniform
 from srnn.systems._truth import OrbitStatus
 from srnn.systems.room import Room
 
-__all__ = ["Billiard", "Bounces"]
+__all__ = ["Billiard"]
 
 _LARGEST_TABLE = 1 << 19  # entries of a table of balls by walls
 
 
-class Bounces(NamedTuple):
-    """All bounces of a batch of trajectories, by trajectory and then by time."""
-
-    trajectory: Tensor
-    """Which trajectory, int64, shape (n,)."""
-    time: Tensor
-    """When, from the start, float64, shape (n,)."""
-    step: Tensor
-    """The k with k dt <= time < (k + 1) dt, int64, shape (n,)."""
-    position: Tensor
-    """Where the ball's centre is, float64, shape (n, 2)."""
-    normal: Tensor
-    """Unit vector orthogonal to the wall, into the room, float64, shape (n, 2)."""
-
-
 class Billiard(SeparableSystem):
-    r"""A heavy ball in a room, which the walls reflect.
+    r"""A heavy ball that bounces off the walls of a room (section 6).
 
-    .. math:: H(q, p) = \frac{|p|^2}{2 m} + m g q_2.
+    .. math:: H(q, p) = \frac{|p|^2}{2 m} + m g y, \qquad q = (x, y),
+
+    within the room.  At a wall of unit normal n, which points into the room, the momentum becomes
+
+    .. math:: p - (1 + e) (p \cdot n) n,
+
+    with the restitution e: at e = 1 the ball rebounds without loss of energy.  Friction there is
+    none.  A ball whose bounces have become too low to be resolved slides along the wall, or rests
+    where two walls hold it.
+
+    Lengths are in px and times in s.  The paper states neither the gravity nor the speeds nor the
+    scale of its pixels.  The defaults are such that within 0.1 s no ball of the default starts
+    moves by more than 5 px, half of the 10 px that the paper's networks see around a position:
+    :math:`\sqrt{25^2 + 2 \cdot 9 \cdot 104} \cdot 0.1 = 4.997`, 104 px being the free height.
+
+    Parameters
+    ----------
+    room : Room, optional
+        The paper's box, ``Room.box()``, by default.
+    mass : float
+        m.
+    gravity : float
+        g in px/s^2, downwards; zero is allowed.
+    restitution : float
+        e, from 0 to 1.
+    radius : float
+        Distance in px of the ball's centre from a wall that it touches.  The paper's ball is a
+        point mass; of 3 x 3 pixels it is in pictures only.
+    speed : float
+        Largest speed in px/s, at the highest point of the room, of a ball of the default starts.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is out of its range, or `room` is no room.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> billiard = srnn.systems.Billiard(srnn.systems.Room.box(size=32, wall=6), gravity=2.0)
+    >>> states, status = billiard.flow(torch.tensor([[16.0, 15.0, 0.0, 0.0]]), dt=3.0, steps=2)
+    >>> states[:, 0, 1]  # falls by 9, onto the floor at 6, and rises again
+    tensor([15.,  6., 15.], dtype=torch.float64)
     """
 
     dim = 2
@@ -54,6 +80,8 @@ class Billiard(SeparableSystem):
         radius: float = 0.0,
         speed: float = 25.0,
     ) -> None:
+        if room is not None and not isinstance(room, Room):
+            raise TypeError(f"Expected `room` to be a Room or None; got {type(room).__name__}.")
         self.room = Room.box() if room is None else room
         self.mass = _checks.positive(mass, "mass")
         self.gravity = _checks.non_negative(gravity, "gravity")
@@ -81,18 +109,43 @@ class Billiard(SeparableSystem):
         return torch.zeros_like(q) + weight
 
     def kinetic_hessian(self, p: Half) -> Hessians:
-        """K'' for every p, the unit matrix over m, shape ``(..., 2, 2)``."""
+        """K'' for every p, the unit matrix over m, shape ``(..., 2, 2)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.Billiard(mass=2.0).kinetic_hessian(torch.zeros(2))
+        tensor([[0.5000, 0.0000],
+                [0.0000, 0.5000]])
+        """
         unit = torch.eye(2, dtype=p.dtype, device=p.device)
         return (unit / self.mass).expand(*p.shape[:-1], 2, 2)
 
     def potential_hessian(self, q: Half) -> Hessians:
-        """V'' for every q, zero, shape ``(..., 2, 2)``."""
+        """V'' for every q, zero, shape ``(..., 2, 2)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.Billiard().potential_hessian(torch.zeros(5, 2)).shape
+        torch.Size([5, 2, 2])
+        """
         return q.new_zeros(*q.shape[:-1], 2, 2)
 
     def longest_step(self, dt: float) -> float:
-        """Upper bound of the way within dt of any ball from the default starts, in px."""
+        r"""Bound the way that any ball of the default starts moves within dt, in px.
+
+        By its energy no ball is faster than :math:`\sqrt{v^2 + 2 g h}`, with the largest speed v of
+        the starts at the highest point of the room and its height h.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> round(srnn.systems.Billiard().longest_step(0.1), 3)
+        4.997
+        """
         dt = _checks.positive(dt, "dt")
-        y = torch.cat((self.room.segments, self.room.gaps))[..., 1]
+        y = self.room.outline[..., 1]
         height = float(y.max() - y.min())
         return float((self.speed**2 + 2 * self.gravity * height) ** 0.5 * dt)
 
@@ -109,11 +162,36 @@ class Billiard(SeparableSystem):
         distribution is the Liouville measure below an energy, which the motion leaves as it is:
         positions and velocities are distributed alike at all times, and what is trained on is
         distributed as what is predicted.
+
+        Parameters
+        ----------
+        trajectories : int
+        generator : torch.Generator, optional
+        speed : float, optional
+            The billiard's own by default.
+
+        Returns
+        -------
+        Tensor, shape (trajectories, 4), float64
+            At least the radius away from the walls.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an option is out of its range, or no place in the room is large enough for the ball.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> billiard = srnn.systems.Billiard()
+        >>> z0 = billiard.initial_states(100, torch.Generator().manual_seed(0))
+        >>> bool(billiard.room.contains(z0[:, :2]).all())
+        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         speed = self.speed if speed is None else _checks.non_negative(speed, "speed")
         generator = _checks.as_generator(generator)
-        ends = torch.cat((self.room.segments, self.room.gaps)).reshape(-1, 2)
+        ends = self.room.outline.reshape(-1, 2)
         low, high = ends.amin(dim=0), ends.amax(dim=0)
         top = (speed**2 + 2 * self.gravity * float(high[1] - low[1])) ** 0.5
         found = torch.zeros(0, 4, dtype=torch.float64)
@@ -135,7 +213,44 @@ class Billiard(SeparableSystem):
         return found[:trajectories]
 
     def flow(self, z0: Tensor, dt: float, steps: int) -> tuple[TrajectoryValues, Status]:
-        """Compute the true motion from `z0`, in float64, from bounce to bounce."""
+        """Compute the true motion from `z0`, in float64, from bounce to bounce.
+
+        Between bounces the motion is a parabola, and when it meets a straight wall is known in
+        closed form.  Any number of bounces may be in a step.
+
+        Parameters
+        ----------
+        z0 : Tensor, shape (batch, 4)
+            Starts (x, y, p_x, p_y); any float dtype and device, never written to.
+        dt : float
+            Time between states.
+        steps : int
+            Number of steps.
+
+        Returns
+        -------
+        states : Tensor, shape (steps + 1, batch, 4), float64
+            At the moment of a bounce, the state before it.
+        status : Tensor of int64, shape (batch,)
+            An :class:`OrbitStatus` a trajectory: ``OK``; ``LEFT`` if the ball left through a gap
+            of the room; ``STOPPED`` if more than a thousand elastic bounces are at one moment, in
+            the tip of a wedge.  States after either are NaN.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a shape is wrong, a number is NaN or infinite, `dt` or `steps` is not positive, or a
+            ball does not start in the free space, at least the radius away from the walls.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> billiard = srnn.systems.Billiard()
+        >>> z0 = billiard.initial_states(32, torch.Generator().manual_seed(0))
+        >>> states, status = billiard.flow(z0, dt=0.1, steps=60)
+        >>> states.shape, int(status.max())
+        (torch.Size([61, 32, 4]), 0)
+        """
         z0, dt, steps = self._checked(z0, dt, steps)
         motions = self._motions(z0, dt, steps)
         states = torch.from_numpy(np.concatenate([m.values for m in motions], axis=1))
@@ -148,19 +263,40 @@ class Billiard(SeparableSystem):
         return states, status.to(z0.device)
 
     def bounces(self, z0: Tensor, dt: float, steps: int) -> Bounces:
-        """Find all bounces of the motion from `z0`."""
+        """Find all bounces of the motion that :meth:`flow` computes.
+
+        Contacts without a bounce, as of a ball that slides, are not among them.
+
+        Parameters
+        ----------
+        z0 : Tensor, shape (batch, 4)
+        dt : float
+        steps : int
+            As for :meth:`flow`.
+
+        Returns
+        -------
+        Bounces
+            Those at times from 0 to below steps * dt.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`flow`.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> billiard = srnn.systems.Billiard(gravity=0.0)
+        >>> z0 = torch.tensor([[64.0, 64.0, 26.0, 13.0]])
+        >>> bounces = billiard.bounces(z0, dt=0.1, steps=60)
+        >>> bounces.time.tolist()
+        [2.0, 4.0]
+        >>> bounces.position.tolist()  # the wall at the right, then the ceiling
+        [[116.0, 90.0], [64.0, 116.0]]
+        """
         z0, dt, steps = self._checked(z0, dt, steps)
-        motions = self._motions(z0, dt, steps)
-        firsts = np.cumsum([0, *(m.values.shape[1] for m in motions[:-1])])
-        ball = np.concatenate([m.ball + i for m, i in zip(motions, firsts, strict=True)])
-        time = np.concatenate([m.time for m in motions])
-        # Within one moment, as in a corner, the order is that in which they were found.
-        order = np.lexsort((time, ball))
-        position = np.concatenate([m.position for m in motions])[order]
-        normal = np.concatenate([m.normal for m in motions])[order]
-        step = np.searchsorted(_grid(dt, steps), time[order], side="right") - 1
-        parts = (ball[order], time[order], step, position, normal)
-        return Bounces(*(torch.from_numpy(part).to(z0.device) for part in parts))
+        return sorted_bounces(self._motions(z0, dt, steps), _grid(dt, steps), z0.device)
 
     def _fits(self, q: Tensor) -> Tensor:
         """Where a ball has a place: in the free space, at least the radius from the walls."""
@@ -189,5 +325,5 @@ class Billiard(SeparableSystem):
         ]
 
 
-def _grid(dt: float, steps: int) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def _grid(dt: float, steps: int) -> Array:
     return dt * np.arange(steps + 1, dtype=np.float64)
