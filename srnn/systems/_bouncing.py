@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from srnn.systems._contacts import Array, Index, Walls, falls_to_zero
+from srnn.systems._contacts import Index, Walls, falls_to_zero
+from srnn.systems._outline import Array
 
 __all__ = ["Motion", "follow"]
 
@@ -25,6 +26,10 @@ and so can come to rest between the two."""
 JAM = 1000
 """Contacts at one moment, after which a ball has lost its velocity in a corner.  An elastic one
 would not lose it and is given up: only in a corner sharper than pi / JAM does it need so many."""
+
+DEAD_JAM = 10
+"""The same for a ball that does not rebound at all.  In an acute corner each wall turns it to the
+other one, again and again, and its velocity has no other limit than zero."""
 
 
 class Motion(NamedTuple):
@@ -94,7 +99,8 @@ class _Engine:
         self.v[balls] = v[going] + a[going] * step
         self.t[balls] += wait
         self.contact[balls[slid]] = FREE
-        self.idle[balls] = np.where(wait > 0, 0, self.idle[balls] + 1)
+        moment = 1e-14 * self.times[-1]
+        self.idle[balls] = np.where(wait > moment, 0, self.idle[balls] + 1)
         meets = ~slid
         leaves = np.zeros_like(slid)
         edge = what < len(self.walls.exits)
@@ -103,7 +109,7 @@ class _Engine:
         self.left[balls[leaves]] = True
         meets &= ~leaves
         self._collide(balls[meets], what[meets], a[going][meets])
-        jammed = self.idle[balls] > JAM
+        jammed = self.idle[balls] > (JAM if self.restitution > 0 else DEAD_JAM)
         self.v[balls[jammed]] = 0
         self.idle[balls[jammed]] = 0
         stalls = jammed & (self.restitution == 1)

@@ -1,14 +1,18 @@
 """When a ball in free fall next meets a wall, in closed form or by bracketing."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from srnn.systems._outline import Array, normals_of
+
 __all__ = ["Walls", "falls_to_zero", "first_entry"]
 
-Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+
+Function = Callable[[Array], Array]
 
 _ROUNDING = 1e-14
 
@@ -53,33 +57,29 @@ class Walls(NamedTuple):
     def of(
         cls, segments: Array, gaps: Array, normals: Array, radius: float, touch: float
     ) -> "Walls":
-        """Walls of a room for a ball of a radius."""
-        edges = np.concatenate((segments, gaps))
-        along = edges[:, 1] - edges[:, 0]
-        length = np.linalg.norm(along, axis=-1)
-        along = along / length[:, None]
-        exits = np.arange(len(edges)) >= len(segments)
-        offset = (normals * edges[:, 0]).sum(-1) + np.where(exits, 0.0, radius)
+        """Return the walls of a room for a ball of a radius; `normals` are of both kinds of edges.
+
+        An edge's free space is at the left of the way from its first end to its second.
+        """
+        walls, cuts = _apart(segments, 8 * touch)
+        edges = np.concatenate((walls, cuts, gaps))
+        of_walls, of_gaps = np.split(normals, [len(walls)])
+        normal = np.concatenate((of_walls, normals_of(cuts), of_gaps))
+        length = np.linalg.norm(edges[:, 1] - edges[:, 0], axis=-1)
+        along = (edges[:, 1] - edges[:, 0]) / length[:, None]
+        exits = np.arange(len(edges)) >= len(walls) + len(cuts)
+        offset = (normal * edges[:, 0]).sum(-1) + np.where(exits, 0.0, radius)
+        origin = (along * edges[:, 0]).sum(-1)
         none = np.zeros((0, 2))
-        corners, before, after = _corners(segments, along) if radius > 0 else (none, none, none)
-        return cls(
-            normals,
-            along,
-            offset,
-            (along * edges[:, 0]).sum(-1),
-            length,
-            exits,
-            corners,
-            before,
-            after,
-            radius,
-            touch,
-        )
+        turns = _corners(segments, along) if radius > 0 else (none, none, none)
+        return cls(normal, along, offset, origin, length, exits, *turns, radius, touch)
 
     def next_contact(
         self, x: Array, v: Array, a: Array, skip: Index, horizon: Array
     ) -> tuple[Array, Index]:
         """Time until the next contact, and with what: an edge, or a corner after all edges.
+
+        The time is infinite where there is none.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Walls(NamedTuple):
         skip : Index, shape (n,)
             An edge that the ball slides on and so cannot meet; negative for none.
         horizon : Array, shape (n,)
-            Corners that are met later than this need not be found.
+            Contacts after this are not looked for.
         """
         if not len(self.offset):
             return np.full(len(x), np.inf), np.zeros(len(x), dtype=np.int64)
@@ -100,6 +100,7 @@ class Walls(NamedTuple):
         speed = np.linalg.norm(v, axis=-1, keepdims=True)
         vn = np.where(touching & (np.abs(vn) <= _ROUNDING * speed), 0.0, vn)
         time = falls_to_zero(s, vn, a @ self.normal.T)
+        time = np.where(time <= horizon[:, None], time, np.inf)
         at = np.where(np.isfinite(time), time, 0.0)
         place = (
             x @ self.along.T - self.origin + at * (v @ self.along.T + at / 2 * (a @ self.along.T))
@@ -144,8 +145,11 @@ class Walls(NamedTuple):
         i, j = np.nonzero(room <= reach[:, None] + self.touch)
         if len(i):
             d, v, a = apart[i, j], v[i], a[i]
-            c0 = np.where(np.abs(room[i, j]) <= self.touch, 0.0, (d * d).sum(-1) - self.radius**2)
+            touching = np.abs(room[i, j]) <= self.touch
+            c0 = np.where(touching, 0.0, (d * d).sum(-1) - self.radius**2)
             c1, c2 = 2 * (d * v).sum(-1), (v * v).sum(-1) + (d * a).sum(-1)
+            along = np.abs(c1) <= 2 * _ROUNDING * self.radius * np.linalg.norm(v, axis=-1)
+            c1 = np.where(touching & along, 0.0, c1)
             c3, c4 = (v * a).sum(-1), (a * a).sum(-1) / 4
             found = first_entry(np.stack((c0, c1, c2, c3, c4)), horizon[i])
             at = np.where(np.isfinite(found), found, 0.0)[:, None]
@@ -156,29 +160,51 @@ class Walls(NamedTuple):
         return time
 
 
-def _corners(segments: Array, along: Array) -> tuple[Array, Array, Array]:
-    """Points where the wall turns away from the free space, and the directions that meet there."""
+def _following(segments: Array) -> list[list[int]]:
+    """Return which edges start where an edge ends, for each."""
     starts: dict[tuple[float, ...], list[int]] = {}
     for j, (start, _) in enumerate(segments.tolist()):
         starts.setdefault(tuple(start), []).append(j)
-    corners, before, after = [], [], []
-    for i, (_, end) in enumerate(segments.tolist()):
-        following = starts.get(tuple(end), [])
-        # Two walls that touch at a point only leave the free space two corners that turn inwards.
-        if len(following) == 1:
-            one, other = along[i], along[following[0]]
-            if one[0] * other[1] - one[1] * other[0] < 0:
-                corners.append(end)
-                before.append(one)
-                after.append(other)
-    return tuple(np.array(part).reshape(-1, 2) for part in (corners, before, after))  # type: ignore[return-value]
+    return [starts.get(tuple(end), []) for _, end in segments.tolist()]
+
+
+def _apart(segments: Array, gap: float) -> tuple[Array, Array]:
+    """Cut off the corners of free space where two walls touch at a point only.
+
+    A ball there would be on the edges of both sides.  So little is cut off, `gap` of the edges,
+    that only a ball right in the corner can tell.  Returned are the edges (E, 2, 2), shorter by
+    the cuts, and the cuts.
+    """
+    along = segments[:, 1] - segments[:, 0]
+    along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    moved, cuts = segments.copy(), []
+    for i, following in enumerate(_following(segments)):
+        for j in following if len(following) > 1 else []:
+            if along[i, 0] * along[j, 1] - along[i, 1] * along[j, 0] > 0:
+                moved[i, 1] -= gap * along[i]
+                moved[j, 0] += gap * along[j]
+                cuts.append((moved[i, 1], moved[j, 0]))
+    return moved, np.array(cuts).reshape(-1, 2, 2)
+
+
+def _corners(segments: Array, along: Array) -> tuple[Array, Array, Array]:
+    """Points where the wall turns away from the free space, and the directions that meet there."""
+    turns = [
+        (segments[i, 1], along[i], along[j])
+        for i, following in enumerate(_following(segments))
+        for j in following
+        # Where two walls touch at a point only, all corners of the free space turn inwards.
+        if len(following) == 1 and along[i, 0] * along[j, 1] - along[i, 1] * along[j, 0] < 0
+    ]
+    corners, before, after = np.array(turns).reshape(-1, 3, 2).transpose(1, 0, 2)
+    return corners, before, after
 
 
 def first_entry(c: Array, horizon: Array) -> Array:
     """First time in [0, horizon] at which quartics c0 + c1 t + ... + c4 t^4 fall through zero.
 
     The roots of a derivative cut the time into stretches on which the function before it rises or
-    falls throughout, so that bisection finds each root that there is.
+    falls throughout, so that each root that there is can be enclosed.
 
     Parameters
     ----------
@@ -218,11 +244,15 @@ def first_entry(c: Array, horizon: Array) -> Array:
     return np.where(falls.any(axis=-1), time[:, 0], np.inf)
 
 
-def _bisect(f: object, low: Array, high: Array) -> Array:
-    """Zero of a monotone function in each stretch; an end of it where there is none."""
-    rising = f(low) < f(high)  # type: ignore[operator]
-    for _ in range(60):
+def _bisect(f: Function, low: Array, high: Array) -> Array:
+    """Zero of a monotone function in each stretch; an end of it where there is none.
+
+    The function, a polynomial, is cheap, and bisection needs as many steps for each stretch of a
+    batch; Newton's method would need as many as its worst one.
+    """
+    rising = f(low) < f(high)
+    for _ in range(56):
         middle = (low + high) / 2
-        beyond = (f(middle) < 0) != rising  # type: ignore[operator]
+        beyond = (f(middle) < 0) != rising
         low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
     return low

@@ -84,7 +84,10 @@ def _ring(value: Any, name: str, size: tuple[int, int], touch: float) -> Array:
         raise ValueError(f"Expected `{name}` to be finite; a vertex is NaN or infinite.")
     ring = ring[(ring != np.roll(ring, 1, axis=0)).any(axis=-1)]
     if len(ring) < 3:
-        raise ValueError(f"Expected `{name}` to have at least 3 vertices; got {len(ring)}.")
+        raise ValueError(
+            f"Expected `{name}` to have at least 3 vertices, each apart from the one before; "
+            f"got {len(ring)}."
+        )
     rows, cols = size
     if ring.min() < 0 or (ring > (cols, rows)).any():
         raise ValueError(
