@@ -12,6 +12,7 @@ import srnn
 from srnn.fields import HamiltonianField
 from srnn.systems import (
     FPUT,
+    Billiard,
     DoublePendulum,
     HenonHeiles,
     MassSpring,
@@ -38,6 +39,7 @@ SYSTEMS: list[System] = [
     HenonHeiles(coupling=0.8),
     FPUT(masses=5, alpha=0.3, beta=0.7),
     DoublePendulum(masses=(0.7, 1.4), lengths=(1.2, 0.6), gravity=2.5),
+    Billiard(mass=1.7, gravity=4.0),
 ]
 EVERY = pytest.mark.parametrize("system", SYSTEMS, ids=lambda s: type(s).__name__)
 SEPARABLE = pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_second_derivatives_are_those_of_the_energies(
 def test_which_systems_have_second_derivatives() -> None:
     """Flow maps then follow the variational equations; without them all would still be right."""
     have = {type(s).__name__ for s in SYSTEMS if hasattr(s, "potential_hessian")}
-    assert have >= {"SpringChain", "Pendulum", "HenonHeiles", "FPUT"}
+    assert have >= {"SpringChain", "Pendulum", "HenonHeiles", "FPUT", "Billiard"}
 
 
 @EVERY
@@ -345,4 +347,4 @@ def test_bad_options(system: System, bad: dict[str, object], text: str) -> None:
 def test_the_systems_say_what_they_are() -> None:
     assert repr(SYSTEMS[0]) == "SpringChain(dim=5)"
     assert [type(s).__name__ for s in SYSTEMS if not s.separable] == ["DoublePendulum"]
-    assert [s.dim for s in SYSTEMS] == [5, 6, 1, 1, 4, 2, 5, 2]
+    assert [s.dim for s in SYSTEMS] == [5, 6, 1, 1, 4, 2, 5, 2, 2]

@@ -48,8 +48,6 @@ class Room:
         the first end to the second.
     gaps : Tensor, shape (G, 2, 2), float64
         Where the free space ends at the image's border without a wall, in the same form.
-    size : tuple of int
-        (rows, cols).
 
     Examples
     --------
