@@ -26,6 +26,7 @@ def trajectory_loss(
     start: State | None = None,
     weights: Tensor | None = None,
     gate_penalty: float = 0.0,
+    trim: float = 0.0,
 ) -> Tensor:
     r"""Mean squared residual of rollouts from the first observed states, or from given ones.
 
@@ -53,6 +54,8 @@ def trajectory_loss(
     gate_penalty : float
         Weight of the mean length of n over all the steps of a method that rebounds: the paper's
         L1 norm of :math:`\gamma` (section 6).
+    trim : float
+        Share of the trajectories, those with the largest residuals, that is left out.
 
     Returns
     -------
@@ -70,14 +73,24 @@ def trajectory_loss(
     z0 = target[0] if start is None else start
     states = list(integrate(net, integrator, z0, dt=dt, steps=steps, substeps=substeps))
     prediction = torch.stack([z for z, _ in states])
-    if weights is None:
-        loss = nn.functional.mse_loss(prediction[loss_from:], target[loss_from:])
-    else:
-        loss = ((prediction[loss_from:] - target[loss_from:]).square() * weights).mean()
+    loss = _mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
     if not gate_penalty:
         return loss
     gates = [n.norm(dim=-1).mean() for _, state in states for n in getattr(state, "n", ())]
     return loss + gate_penalty * torch.stack(gates).mean() if gates else loss
+
+
+def _mean_square(prediction: Tensor, target: Tensor, weights: Tensor | None, trim: float) -> Tensor:
+    if weights is None and not trim:
+        return nn.functional.mse_loss(prediction, target)
+    square = (prediction - target).square()
+    if weights is not None:
+        square = square * weights
+    if not trim:
+        return square.mean()
+    each = square.mean(dim=(0, -1))
+    kept = max(1, round((1 - trim) * len(each)))
+    return each.topk(kept, largest=False, sorted=False).values.mean()
 
 
 def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryValues) -> Tensor:
@@ -158,4 +171,5 @@ def window_loss(
         start=start,
         weights=weights,
         gate_penalty=recipe.gate_penalty if torch.is_grad_enabled() else 0.0,
+        trim=recipe.trim,
     )

@@ -93,12 +93,17 @@ class Recipe:
         positions and momenta, in the units of training.  "estimated": one for each, taken from the
         residuals before each optimisation, so that the half with less noise counts for more; this
         is maximum likelihood, and does not depend on units.
+    trim : float
+        Share of the windows of a batch, and of the held-out ones, with the largest residuals that
+        is left out of the loss.  A rebound that is missed or made up puts a window so far off that
+        a few of them would decide everything.
     gate_penalty : float
         Weight of the L1 norm of :math:`\gamma` in the training loss of a model that rebounds
         (section 6 of the paper, which does not state it).
-    wall_steps : int
+    wall_steps : int or None
         Steps of the regression that starts the walls of such a model from the rebounds that single
         steps of the data show (:func:`srnn.rebound.start_from_rebounds`); part of `warm_start`.
+        None leaves the number to the walls.
     scale : bool
         Train the library's networks in units of order one (:class:`srnn.scaling.Scale`).  A
         Hamiltonian of your own is always trained in the units of the data.
@@ -133,8 +138,9 @@ class Recipe:
     iso_every: int = 5
     iso_iterations: int | None = None
     noise: str = "estimated"
+    trim: float = 0.0
     gate_penalty: float = 0.0
-    wall_steps: int = 4000
+    wall_steps: int | None = None
     scale: bool = True
 
     def __post_init__(self) -> None:
@@ -144,11 +150,13 @@ class Recipe:
         _checks.choice(self.loss_from, "loss_from", (0, 1, None))
         for name in (
             *("substeps", "batch_size", "scheduler_patience", "monitor"),
-            *("iso_every", "wall_steps"),
+            "iso_every",
         ):
             _checks.positive_int(getattr(self, name), name)
         if self.iso_iterations is not None:
             _checks.positive_int(self.iso_iterations, "iso_iterations")
+        if self.wall_steps is not None:
+            _checks.positive_int(self.wall_steps, "wall_steps")
         _checks.positive_int(self.iso_from, "iso_from", minimum=0)
         _checks.choice(self.iso, "iso", (None, *ISO_METHODS))
         _checks.choice(self.noise, "noise", ("estimated", "equal"))
@@ -170,6 +178,7 @@ class Recipe:
         if self.clip_norm is not None:
             _checks.positive(self.clip_norm, "clip_norm")
         _checks.fraction(self.validation, "validation")
+        _checks.fraction(self.trim, "trim")
         if self.patience is not None:
             _checks.positive_int(self.patience, "patience")
 
@@ -237,7 +246,7 @@ WITH_ISO: dict[str | None, dict[str, Any]] = {
 """What ``fit(iso=True)`` sets under each preset."""
 
 WITH_WALLS: dict[str | None, dict[str, Any]] = {
-    None: {"batch_size": 250, "learning_rate": 1e-4, "patience": 10},
+    None: {"batch_size": 250, "learning_rate": 1e-5, "patience": 3, "trim": 0.05},
     # Appendix A.3.  It states neither the batch size nor the weight of the L1 norm, nor units.
     "paper": {
         "epochs": 1500,

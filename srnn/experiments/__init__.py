@@ -5,6 +5,6 @@ them.  The book reads what is stored, so that a reader without an hour of comput
 numbers, with the configuration they came from.
 """
 
-from srnn.experiments._store import load, store
+from srnn.experiments._store import load, store, trained, weights_path
 
-__all__ = ["load", "store"]
+__all__ = ["load", "store", "trained", "weights_path"]

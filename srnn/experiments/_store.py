@@ -6,9 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from srnn import _checks
+from srnn import _checks, models
+from srnn.model import Model
 
-__all__ = ["load", "store"]
+__all__ = ["load", "store", "trained", "weights_path"]
 
 _FOLDER = Path(__file__).resolve().parent / "results"
 
@@ -39,6 +40,44 @@ def load(name: str) -> dict[str, Any]:
     _checks.choice(name, "result", sorted(path.stem for path in _FOLDER.glob("*.json")))
     result: dict[str, Any] = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return result
+
+
+def weights_path(name: str) -> Path:
+    """Tell where the weights of a stored run are.
+
+    Examples
+    --------
+    >>> weights_path("my-run").name
+    'my-run.safetensors'
+    """
+    return _FOLDER / f"{name}.safetensors"
+
+
+def trained(name: str) -> Model:
+    """Load a model that an experiment trained and stored.
+
+    Parameters
+    ----------
+    name : str
+        Its file's name without the suffix.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        If there is no such model; the text lists the known ones.
+
+    Examples
+    --------
+    >>> from srnn import experiments
+    >>> experiments.trained("billiard-level-set").walled
+    True
+    """
+    _checks.choice(name, "model", sorted(path.stem for path in _FOLDER.glob("*.safetensors")))
+    return models.load(weights_path(name))
 
 
 def store(name: str, result: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ __all__ = ["check_reach", "check_starts", "in_units", "start", "stopped_outside"
 
 def in_units(net: WalledH, method: Integrator, scale: Scale) -> Rebound:
     """Make the step that rebounds from the module's walls, in the network's units."""
-    walls = ScaledWalls(net.walls, scale.q, scale.shift[: net.dim], scale.time)
+    walls = ScaledWalls(net.walls, scale.q, scale.shift[: net.dim])
     return Rebound(method, walls, rebounds=net.rebounds)
 
 
@@ -56,8 +56,10 @@ def check_reach(walls: Any, data: Trajectories) -> None:
     reach = getattr(walls, "reach", None)
     if reach is None:
         return
-    longest = float(data.q.diff(dim=0).norm(dim=-1).max())
-    if longest > reach:
+    steps = data.q.diff(dim=0).norm(dim=-1)
+    longest = float(steps.max())
+    # Noise may push a few over the limit.
+    if float((steps > reach).float().mean()) > 1e-3:
         raise ValueError(
             f"Expected steps of at most {reach:g} pixels, half the patch that the walls are seen "
             f"on; the longest is {longest:.2f} in dt={data.dt:g}. Observe at a dt of at most "

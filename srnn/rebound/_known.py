@@ -1,7 +1,6 @@
 """Known walls: the oracle that learnt walls are measured against."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +21,6 @@ class KnownWalls:
     Parameters
     ----------
     room : Room
-    acceleration : (float, float)
-        Constant acceleration of the ball, in pixels and the unit of time of the steps: the way
-        from q to the tentative position is then a parabola, and :math:`\alpha` its exact meeting
-        with the wall.  For (0, 0) the way is a straight line.
     restitution : float
         In [0, 1].
 
@@ -42,37 +37,26 @@ class KnownWalls:
     ([[0.0, 1.0]], 0.5)
     """
 
-    timed = True
+    straight = True
     dim = 2
 
-    def __init__(
-        self,
-        room: Room,
-        *,
-        acceleration: tuple[float, float] = (0.0, 0.0),
-        restitution: float = 1.0,
-    ) -> None:
+    def __init__(self, room: Room, *, restitution: float = 1.0) -> None:
         if not isinstance(room, Room):
             raise TypeError(
                 f"Expected `room` to be a srnn.systems.Room; got {type(room).__name__}."
             )
         self.room = room
-        self.acceleration = np.array([_checks.finite(a, "acceleration") for a in acceleration])
         self.restitution = _checks.unit_interval(restitution, "restitution")
         segments, gaps = room.segments.numpy(), room.gaps.numpy()
         normals = normals_of(np.concatenate((segments, gaps)))
         self._contacts = Contacts.of(segments, gaps, normals, 0.0, room.touch)
 
-    def __call__(self, q: Half, tentative: Half, dt: Any = 1.0) -> tuple[Half, Tensor]:
-        r"""Give n and :math:`\alpha` of the steps of length `dt` from `q` to `tentative`."""
-        flat = [x.detach().reshape(-1, 2).double().cpu().numpy() for x in (q, tentative)]
-        start, end = flat
-        if isinstance(dt, Tensor):
-            dt = dt.detach().double().cpu().numpy().reshape(-1, 1)
-        bend = np.broadcast_to(self.acceleration * dt**2, start.shape)  # time in units of the step
-        free = np.full(len(start), -1)
+    def __call__(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
+        r"""Give n and :math:`\alpha` of the steps from `q` to `tentative`."""
+        start, end = (x.detach().reshape(-1, 2).double().cpu().numpy() for x in (q, tentative))
+        free, whole = np.full(len(start), -1), np.ones(len(start))
         times, what = self._contacts.next_contact(
-            start, end - start - bend / 2, bend, free, np.ones(len(start))
+            start, end - start, np.zeros_like(start), free, whole
         )
         met = (times <= 1) & ~self._contacts.exits[what]
         n = np.where(met[:, None], self._contacts.normal[np.where(met, what, 0)], 0.0)

@@ -42,6 +42,10 @@ class LevelSetWalls(PictureWalls):
         The picture of the walls, 1 where there is a wall; row 0 is at the top.
     hidden : int
         Width of the two hidden layers of N.
+    crisp : bool
+        Take the wall to be the border where a pixel of value 0 meets one of value 1.  In a room
+        whose walls all run along pixels, such as the paper's, w is then known without learning, to
+        the corners; what is learnt is at work in pixels of grey, such as those of slanted walls.
     restitution : float or "learnt"
         As :class:`PatchWalls`.
     generator : torch.Generator, optional
@@ -59,11 +63,14 @@ class LevelSetWalls(PictureWalls):
     ([[0.0, 1.0]], 0.5)
     """
 
+    straight = True
+
     def __init__(
         self,
         image: Picture,
         *,
         hidden: int = 32,
+        crisp: bool = True,
         restitution: float | Literal["learnt"] = 1.0,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
@@ -72,6 +79,7 @@ class LevelSetWalls(PictureWalls):
         super().__init__()
         generator = _checks.as_generator(generator)
         self.hidden = _checks.positive_int(hidden, "hidden")
+        self.crisp = bool(crisp)
         count = len(_SCALES)
         self.layers = nn.ModuleList()
         for inputs, outputs, size in (
@@ -97,7 +105,11 @@ class LevelSetWalls(PictureWalls):
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that build this module again, but for the picture, which is a buffer."""
-        return {"hidden": self.hidden, "restitution": self.restitution.config}
+        return {
+            "hidden": self.hidden,
+            "crisp": self.crisp,
+            "restitution": self.restitution.config,
+        }
 
     def level(self, q: Half) -> Tensor:
         """Return w at `q` ``(..., 2)`` in pixels, shape ``(...)``: positive inside of a wall.
@@ -109,17 +121,35 @@ class LevelSetWalls(PictureWalls):
         >>> (walls.level(torch.tensor([[60.0, 14.0], [60.0, 10.0]])) > 0).tolist()
         [False, True]
         """
-        return self._of(self._sampled()(q))
+        level = self._smooth_level(q)
+        return self._sharpened(q, level) if self.crisp else level
 
-    def _of(self, seen: Tensor) -> Tensor:
-        x = seen - 0.5
+    def _smooth_level(self, q: Half) -> Tensor:
+        x = self._sampled()(q) - 0.5
         y = x @ self.weights
         for layer in self.layers[:-1]:
             x = torch.tanh(layer(x))
         value: Tensor = y + self.layers[-1](x)[..., 0]
         return value
 
-    def slope(self, q: Half) -> tuple[Tensor, Half]:
+    def _sharpened(self, q: Half, level: Tensor) -> Tensor:
+        """Put w right in pixels that are free, or wall, all over.
+
+        A smoothed picture rounds its corners off.  Where a pixel of value 0 borders on one of
+        value 1 their border is the wall, so that in both of them w is the distance from it, and
+        corners between such pixels stay sharp.  In other pixels of value 0 or 1 its sign is known.
+        """
+        borders = self._once(_borders)
+        row, column = self._place(q.detach())
+        value = self.image[row, column]
+        x, y = (q - q.detach().floor()).unbind(dim=-1)
+        away = torch.stack((x, 1 - x, y, 1 - y), dim=-1)
+        nearest = torch.where(borders[row, column], away, torch.inf).amin(dim=-1)
+        distance = torch.where(nearest.isinf(), level.abs(), nearest)
+        level = torch.where(value >= 1, distance, level)
+        return torch.where(value <= 0, -distance, level)
+
+    def slope(self, q: Half, *, crisp: bool = True) -> tuple[Tensor, Half]:
         """Return w and its gradient in q at `q` ``(..., 2)``, both differentiable.
 
         Examples
@@ -133,7 +163,7 @@ class LevelSetWalls(PictureWalls):
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             x = q if q.requires_grad else q.detach().requires_grad_()
-            value = self.level(x)
+            value = self.level(x) if crisp else self._smooth_level(x)
             (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=graph)
         return (value, gradient) if graph else (value.detach(), gradient)
 
@@ -186,25 +216,38 @@ class LevelSetWalls(PictureWalls):
         return inside.any(dim=-1), (low + high) / 2
 
     def _sampled(self) -> Smooth:
-        return self._once(lambda image: Smooth(image, _SCALES))
+        return self._once(_smoothed)
 
     @torch.no_grad()
     def sees(self, q: Half, tentative: Half) -> Tensor:
         """Whether a wall is near the end of each step."""
         return self._sampled()(tentative)[..., -1] > 1e-2
 
-    def event_loss(
-        self, hits: tuple[Tensor, Tensor, Tensor, Tensor], free: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """Measure w where balls have rebounded, and its sign at the ends of the steps.
+    def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
+        """Squared error of w, and of its slope, where a ball rebounded; entropy of its sign.
 
-        Squared errors of w, which is to be zero there with the slope of a distance in pixels, and
-        the cross-entropy of its sign.
+        w is to be zero there, and to rise into the wall as a distance in pixels does.
         """
-        q, tentative, n, alpha = hits
-        value, gradient = self.slope(q + alpha * (tentative - q))
+        value, gradient = self.slope(position, crisp=False)
         into = n * (n * (tentative - q)).sum(dim=-1, keepdim=True).sign()
-        beyond = nn.functional.softplus(-_SHARPNESS * self.level(tentative)).mean()
-        before = nn.functional.softplus(_SHARPNESS * self.level(torch.cat((q, *free)))).mean()
-        off = 10 * value.square().mean() + (gradient - into).square().sum(dim=-1).mean()
+        off = 10 * value.square() + (gradient - into).square().sum(dim=-1)
+        beyond = nn.functional.softplus(-_SHARPNESS * self._smooth_level(tentative))
+        before = nn.functional.softplus(_SHARPNESS * self._smooth_level(q))
         return off + (beyond + before) / _SHARPNESS
+
+    def free_loss(self, q: Half, tentative: Half) -> Tensor:
+        """Entropy of the sign of w at both ends of a step."""
+        levels = self._smooth_level(torch.stack((q, tentative)))
+        return nn.functional.softplus(_SHARPNESS * levels).sum(dim=0) / _SHARPNESS
+
+
+def _smoothed(image: Picture) -> Smooth:
+    return Smooth(image, _SCALES)
+
+
+def _borders(image: Picture) -> Tensor:
+    """Whether each pixel, of value 0 or 1, borders on its opposite: left, right, below, above."""
+    padded = nn.functional.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    middle = padded[1:-1, 1:-1]
+    around = (padded[1:-1, :-2], padded[1:-1, 2:], padded[2:, 1:-1], padded[:-2, 1:-1])
+    return torch.stack([(other - middle).abs() >= 1 for other in around], dim=-1)

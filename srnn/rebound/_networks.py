@@ -65,6 +65,7 @@ class PatchWalls(PictureWalls):
     (torch.Size([1, 2]), torch.Size([1, 1]), 34452)
     """
 
+    start_steps = 12000
     reach = _SIDE / 2
     """A longer step may end in a wall that was not on the patch where it began."""
 
@@ -140,7 +141,7 @@ class PatchWalls(PictureWalls):
         1.0
         """
         q = self._position(q)
-        large, small = self._once(lambda image: (Crops(image, _SIDE), Crops(image, _SMALL_SIDE)))
+        large, small = self._once(_cropped)
         seen = torch.cat((large(q), large(tentative)), dim=-1) - 0.5
         shared = torch.tanh(self.first(seen))
         direction = self.direction(shared)
@@ -155,20 +156,20 @@ class PatchWalls(PictureWalls):
     @torch.no_grad()
     def sees(self, q: Half, tentative: Half) -> Tensor:
         """Whether a wall is on the large patch at the end of each step."""
-        large, _ = self._once(lambda image: (Crops(image, _SIDE), Crops(image, _SMALL_SIDE)))
+        large, _ = self._once(_cropped)
         return large(tentative).amax(dim=-1) > 0
 
-    def event_loss(
-        self, hits: tuple[Tensor, Tensor, Tensor, Tensor], free: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        r"""Measure each network by the rebounds seen.
-
-        Squared errors of :math:`\bar n` (up to its sign) and of :math:`\alpha`, and the
-        cross-entropy of :math:`\gamma`.
-        """
-        q, tentative, n, alpha = hits
+    def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
+        r"""Squared errors of :math:`\bar n` (up to its sign), :math:`\alpha`; entropy of a gate."""
         direction, instant, logit = self.parts(q, tentative)
-        _, _, other = self.parts(*free)
-        cosine = (direction * n).sum(dim=-1)
-        entropy = nn.functional.softplus(-logit).mean() + nn.functional.softplus(other).mean()
-        return (2 - 2 * cosine.abs()).mean() + (instant - alpha).square().mean() + entropy / 2
+        off = 2 - 2 * (direction * n).sum(dim=-1).abs()
+        late = (instant - alpha).square()
+        return off + (late + nn.functional.softplus(-logit) / 2)[..., 0]
+
+    def free_loss(self, q: Half, tentative: Half) -> Tensor:
+        r"""Entropy of :math:`\gamma`."""
+        return nn.functional.softplus(self.parts(q, tentative)[2])[..., 0] / 2
+
+
+def _cropped(image: Picture) -> tuple[Crops, Crops]:
+    return Crops(image, _SIDE), Crops(image, _SMALL_SIDE)

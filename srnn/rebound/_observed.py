@@ -38,6 +38,8 @@ class ObservedRebounds(NamedTuple):
     """Unit normal, into the room; zero where there was no jump."""
     alpha: Tensor
     """Instant within the step, shape (..., 1)."""
+    position: Tensor
+    """Where the ball was when it rebounded."""
     restitution: Tensor
     """Ratio of the normal speeds after and before."""
 
@@ -105,5 +107,5 @@ def observed_rebounds(
     close = (off_p < 0.05 * size + threshold) & (off_q < 0.05 * dt * square.sqrt() + dt * threshold)
     clear = hit & within & close & (inward > 0)
     return ObservedRebounds(
-        tentative, hit[..., 0], clear[..., 0], n, alpha.clamp(0, 1), ratio[..., 0]
+        tentative, hit[..., 0], clear[..., 0], n, alpha.clamp(0, 1), start, ratio[..., 0]
     )

@@ -20,7 +20,7 @@ class PictureWalls(nn.Module):
     """Walls learnt from a picture, which is a buffer of the module.
 
     A subclass gives :meth:`forward`, ``(q, tentative)`` to ``(n, alpha)``, and what a start from
-    observed rebounds needs: :meth:`sees` and :meth:`event_loss`.
+    observed rebounds needs: :meth:`sees`, :meth:`hit_loss` and :meth:`free_loss`.
 
     Attributes
     ----------
@@ -33,6 +33,8 @@ class PictureWalls(nn.Module):
 
     image: Tensor
     dim = 2
+    start_steps = 1500
+    """Steps of the regression by which a start from observed rebounds is made."""
     reach: float | None = None
     """The longest step, in pixels, that the walls can judge; None if any."""
 
@@ -45,30 +47,37 @@ class PictureWalls(nn.Module):
         """Whether a wall is in sight of each step, shape ``(...)``."""
 
     @abstractmethod
-    def event_loss(
-        self, hits: tuple[Tensor, Tensor, Tensor, Tensor], free: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        r"""How badly rebounds that were seen in the data are told.
+    def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
+        r"""How badly each of some observed rebounds is told, shape ``(...)``.
 
         Parameters
         ----------
-        hits : (q, tentative, n, alpha)
-            Steps that rebounded, unit normals (of either sign) and instants.
-        free : (q, tentative)
-            Steps in sight of a wall that did not.
+        q, tentative : Tensor, shape (..., 2)
+            The steps.
+        position : Tensor, shape (..., 2)
+            Where the ball was when it rebounded.
+        n : Tensor, shape (..., 2)
+            Unit normals, of either sign.
+        alpha : Tensor, shape (..., 1)
+            Instants.
         """
+
+    @abstractmethod
+    def free_loss(self, q: Half, tentative: Half) -> Tensor:
+        """How badly each of some steps that did not rebound is told, shape ``(...)``."""
 
     def _show(self, image: Picture, like: Tensor) -> None:
         picture = _checks.picture(image, "image").detach().clone().to(like)
         self.register_buffer("image", picture)
-        self._made: tuple[Tensor, int, Any] | None = None
+        self._made: dict[Any, tuple[Tensor, int, Any]] = {}
 
     def _once(self, make: Callable[[Tensor], _T]) -> _T:
         """Make something of the picture, and again if the picture is another."""
         image, version = self.image, self.image._version
-        if self._made is None or self._made[0] is not image or self._made[1] != version:
-            self._made = (image, version, make(image))
-        made: _T = self._made[2]
+        known = self._made.get(make)
+        if known is None or known[0] is not image or known[1] != version:
+            known = self._made[make] = (image, version, make(image))
+        made: _T = known[2]
         return made
 
     def _position(self, q: Half) -> Half:
@@ -78,11 +87,13 @@ class PictureWalls(nn.Module):
     @torch.no_grad()
     def on_wall(self, q: Half) -> Tensor:
         """Whether the pixel at `q` ``(..., 2)`` is a wall's; False outside of the picture."""
-        rows = self.image.shape[0]
-        row, column = rows - 1 - q[..., 1].floor(), q[..., 0].floor()
-        inside = self.inside(q)
-        row, column = (torch.where(inside, x, 0).long() for x in (row, column))
-        return inside & (self.image[row, column] > 0.5)
+        return self.inside(q) & (self.image[self._place(q)] > 0.5)
+
+    def _place(self, q: Half) -> tuple[Tensor, Tensor]:
+        """Row and column of the pixel at `q`, or of the nearest one."""
+        rows, columns = self.image.shape
+        row = (rows - 1 - q[..., 1].floor()).nan_to_num().clamp(0, rows - 1)
+        return row.long(), q[..., 0].floor().nan_to_num().clamp(0, columns - 1).long()
 
     def inside(self, q: Half) -> Tensor:
         """Whether `q` ``(..., 2)`` is inside of the picture."""

@@ -10,7 +10,7 @@ __all__ = ["ScaledWalls"]
 
 
 class ScaledWalls:
-    r"""Walls for positions in units of `unit` pixels from `origin`, and times in units of `time`.
+    r"""Walls for positions in units of `unit` pixels from `origin`.
 
     n and :math:`\alpha` have no unit.
 
@@ -20,15 +20,14 @@ class ScaledWalls:
         Walls in pixels.
     unit : float
     origin : Tensor, shape (dim,)
-    time : float
     """
 
-    def __init__(self, walls: Any, unit: float, origin: Tensor, time: float) -> None:
-        self.walls, self.unit, self.origin, self.time = walls, unit, origin, time
-        self.timed = bool(getattr(walls, "timed", False))
+    def __init__(self, walls: Any, unit: float, origin: Tensor) -> None:
+        self.walls, self.unit, self.origin = walls, unit, origin
+        self.straight = bool(getattr(walls, "straight", False))
 
-    def __call__(self, q: Half, tentative: Half, *dt: Any) -> tuple[Half, Tensor]:
+    def __call__(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
         r"""Give n and :math:`\alpha`."""
         pixels = (q * self.unit + self.origin, tentative * self.unit + self.origin)
-        found: tuple[Half, Tensor] = self.walls(*pixels, *(step * self.time for step in dt))
+        found: tuple[Half, Tensor] = self.walls(*pixels)
         return found

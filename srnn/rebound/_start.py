@@ -18,6 +18,7 @@ __all__ = ["fit_free_motion", "start_from_rebounds"]
 _FEWEST = 8
 _BATCH = 256
 _RATE = 3e-3
+_LOOK = 50
 _TRIMS, _FAR = 8, 5.0
 
 
@@ -28,8 +29,8 @@ def start_from_rebounds(
     *,
     unit: float,
     origin: Tensor,
-    iterations: int,
-    generator: torch.Generator,
+    iterations: int | None = None,
+    generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> int:
     r"""Start the walls of a module at the rebounds that single steps of the data show.
@@ -51,8 +52,9 @@ def start_from_rebounds(
     unit : float
     origin : Tensor, shape (dim,)
         A position in pixels is ``unit * q + origin``.
-    iterations : int
-    generator : torch.Generator
+    iterations : int, optional
+        Steps of the regression; by default as many as the walls ask for.
+    generator : torch.Generator, optional
     progress : bool
         Show a bar.
 
@@ -76,7 +78,10 @@ def start_from_rebounds(
     if not len(free):
         free = (~seen.hit).nonzero()[:, 0]
     walls.restitution.set(float(seen.restitution[hits].median()))
-    _regress(walls, q, tentative, seen, hits, free, iterations, generator, progress)
+    iterations = walls.start_steps if iterations is None else iterations
+    generator = _checks.as_generator(generator)
+    position = seen.position * unit + origin
+    _regress(walls, q, tentative, position, seen, hits, free, iterations, generator, progress)
     return len(hits)
 
 
@@ -84,6 +89,7 @@ def _regress(
     walls: PictureWalls,
     q: Tensor,
     tentative: Tensor,
+    position: Tensor,
     seen: ObservedRebounds,
     hits: Tensor,
     free: Tensor,
@@ -94,25 +100,40 @@ def _regress(
     parameters = list(walls.parameters())
     optimizer = torch.optim.Adam(parameters, lr=_RATE)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, _RATE / 300)
-
-    def drawn(among: Tensor) -> Tensor:
-        chosen = torch.randint(len(among), (_BATCH,), generator=generator)
-        return among[chosen.to(among.device)]
-
+    of_hits = tuple(x[hits] for x in (q, tentative, position, seen.n, seen.alpha))
+    of_free = (q[free], tentative[free])
     with tqdm(total=iterations, disable=not progress, unit="step", desc="walls") as bar:
         for step in range(iterations):
-            i, j = drawn(hits), drawn(free)
-            loss = walls.event_loss(
-                (q[i], tentative[i], seen.n[i], seen.alpha[i]), (q[j], tentative[j])
-            )
+            if step % _LOOK == 0:
+                # What is told badly is drawn more often: rebounds in corners are few.
+                with torch.no_grad():
+                    odds = [
+                        _odds(walls.hit_loss(*of_hits)),
+                        _odds(walls.free_loss(*of_free)),
+                    ]
+            i, j = (_drawn(each, generator) for each in odds)
+            told = walls.hit_loss(*(x[i] for x in of_hits))
+            loss = told.mean() + walls.free_loss(*(x[j] for x in of_free)).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             scheduler.step()
-            if step % 50 == 49:
-                bar.update(50)
+            if step % _LOOK == _LOOK - 1:
+                bar.update(_LOOK)
                 bar.set_postfix(loss=f"{float(loss.detach()):.2g}")
+
+
+def _odds(loss: Tensor) -> Tensor:
+    """Half the draws even, half in proportion to the root of the loss."""
+    root = loss.clamp(min=0).sqrt()
+    return 0.5 / len(root) + 0.5 * root / root.sum().clamp(min=1e-30)
+
+
+def _drawn(odds: Tensor, generator: torch.Generator) -> Tensor:
+    places = torch.rand(_BATCH, generator=generator, dtype=torch.float64).to(odds.device)
+    ends = odds.double().cumsum(dim=0)
+    return torch.searchsorted(ends / ends[-1], places).clamp(max=len(odds) - 1)
 
 
 def fit_free_motion(net: WalledH, method: Integrator, windows: Trajectories) -> bool:

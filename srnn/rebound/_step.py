@@ -13,6 +13,8 @@ from srnn.integrators import ImplicitMidpoint, Integrator, Tao
 
 __all__ = ["Rebound", "Walls", "reflect", "with_rebound"]
 
+_CORRECTIONS = 2
+
 
 @runtime_checkable
 class Walls(Protocol):
@@ -21,6 +23,9 @@ class Walls(Protocol):
     n, shape ``(..., dim)``, is zero where there is no rebound, else along the wall's normal (either
     sign), of length 1 for a rebound without loss.  :math:`\alpha`, shape ``(..., 1)``, is the
     rebound's place within the step, from 0 to 1.
+
+    Walls with an attribute ``straight = True`` give :math:`\alpha` on the straight line between the
+    two positions; the step then corrects it for the curvature of the way.
 
     Examples
     --------
@@ -123,7 +128,7 @@ class Rebound:
             )
         self.walls = walls
         self.rebounds = _checks.positive_int(rebounds, "rebounds")
-        self._timed = bool(getattr(walls, "timed", False))
+        self._straight = bool(getattr(walls, "straight", False))
 
     @property
     def name(self) -> str:
@@ -153,30 +158,78 @@ class Rebound:
         inner = self.method.step(field, state.inner, dt)
         here, there = self.method.read(state.inner), self.method.read(inner)
         rest: Any = dt  # what is left of the step; of shape (..., 1) once somebody has rebounded
-        done: Any = 0.0
         normals, places = [], []
         for _ in range(self.rebounds):
-            n, alpha = self._ask(_checks.halves(here)[0], _checks.halves(there)[0], rest)
+            n, alpha = self._ask(_checks.halves(here)[0], _checks.halves(there)[0])
             hit = (n != 0).any(dim=-1, keepdim=True)
+            rest = torch.as_tensor(rest, dtype=here.dtype, device=here.device).expand_as(alpha)
+            wall, end, left = self._bounce(field, here, there, n, alpha, rest, hit)
             normals.append(n)
-            places.append(torch.where(hit, done + alpha * (rest / dt), 1.0))
-            if not _any(hit):
+            places.append(1 - left / dt)
+            if wall is None:
                 break
-            before = self._advance(field, here, alpha * rest)
-            q, p = _checks.halves(before)
-            after = torch.cat((q, reflect(p, n)), dim=-1)
-            end = self._advance(field, after, (1 - alpha) * rest)
-            here, there = torch.where(hit, after, here), torch.where(hit, end, there)
-            rest = torch.where(hit, (1 - alpha) * rest, rest)
-            done = 1 - rest / dt
+            here, there, rest = wall, end, left
             inner = self.method.init(field, there)
         return _Bounced(inner, tuple(normals), tuple(places))
 
-    def _ask(self, q: Tensor, tentative: Tensor, rest: Any) -> tuple[Tensor, Tensor]:
-        if self._timed:
-            n, alpha = self.walls(q, tentative, rest)
-        else:
-            n, alpha = self.walls(q, tentative)
+    def _bounce(
+        self,
+        field: Field,
+        here: Tensor,
+        there: Tensor,
+        n: Tensor,
+        alpha: Tensor,
+        rest: Tensor,
+        hit: Tensor,
+    ) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Rebound where there is something to: states at the wall and at the end, time left.
+
+        A ball that meets no wall stays at its end, with no time left.
+        """
+        rows = _rows(hit)
+        if rows is None:  # nobody can tell how many, or all
+            wall, end, left = self._reflected(field, here, there, n, alpha, rest)
+            return (
+                torch.where(hit, wall, here),
+                torch.where(hit, end, there),
+                torch.where(hit, left, 0.0),
+            )
+        none = torch.zeros_like(rest)
+        if not len(rows):
+            return None, there, none
+        flat = (x.reshape(-1, x.shape[-1]) for x in (here, there, n, alpha, rest))
+        some = self._reflected(field, *(x[rows] for x in flat))
+        wall, end, left = (
+            x.reshape(-1, x.shape[-1]).index_put((rows,), y).reshape(x.shape)
+            for x, y in zip((here, there, none), some, strict=True)
+        )
+        return wall, end, left
+
+    def _reflected(
+        self, field: Field, here: Tensor, there: Tensor, n: Tensor, alpha: Tensor, rest: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Go to the wall, reflect, go on: the states after the second and the third, time left."""
+        before = self._advance(field, here, alpha * rest)
+        if self._straight:
+            # The wall is where the straight line from q to the tentative position meets it; the
+            # way is curved.  Newton's method on the distance from that wall: two steps leave
+            # nothing of a parabola that single precision could show.
+            (q, _), (tentative, _) = _checks.halves(here), _checks.halves(there)
+            way = tentative - q
+            across = (n * way).sum(dim=-1, keepdim=True)
+            across = torch.where(across == 0, 1.0, across)
+            foot = q + alpha * way
+            for _ in range(_CORRECTIONS):
+                off = (n * (_checks.halves(before)[0] - foot)).sum(dim=-1, keepdim=True)
+                alpha = (alpha - off / across).clamp(0, 1)
+                before = self._advance(field, here, alpha * rest)
+        q, p = _checks.halves(before)
+        after = torch.cat((q, reflect(p, n)), dim=-1)
+        left = (1 - alpha) * rest
+        return after, self._advance(field, after, left), left
+
+    def _ask(self, q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
+        n, alpha = self.walls(q, tentative)
         if n.shape != q.shape or alpha.shape != (*q.shape[:-1], 1):
             raise ValueError(
                 "Expected the walls to give n of shape (..., dim) and alpha of shape (..., 1), "
@@ -193,12 +246,16 @@ class Rebound:
         return f"Rebound({self.method.name!r}, {type(self.walls).__name__}{more})"
 
 
-def _any(hit: Tensor) -> bool:
-    """Whether any is set; under a transformation of torch.func nobody can tell, so yes."""
+def _rows(hit: Tensor) -> Tensor | None:
+    """Numbers of the balls that rebound; None for all, or where nobody can tell.
+
+    Under a transformation of torch.func nobody can.
+    """
     try:
-        return bool(hit.any())
+        rows = hit.reshape(-1).nonzero()[:, 0]
     except RuntimeError:
-        return True
+        return None
+    return None if len(rows) == hit.numel() else rows
 
 
 def with_rebound(
