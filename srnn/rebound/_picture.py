@@ -86,8 +86,11 @@ class PictureWalls(nn.Module):
 
     @torch.no_grad()
     def on_wall(self, q: Half) -> Tensor:
-        """Whether the pixel at `q` ``(..., 2)`` is a wall's; False outside of the picture."""
-        return self.inside(q) & (self.image[self._place(q)] > 0.5)
+        """Whether the pixel at `q` ``(..., 2)`` is a wall's all over; False off the picture.
+
+        A pixel of grey is partly free.
+        """
+        return self.inside(q) & (self.image[self._place(q)] > 0.99)
 
     def _place(self, q: Half) -> tuple[Tensor, Tensor]:
         """Row and column of the pixel at `q`, or of the nearest one."""
