@@ -10,10 +10,9 @@ from srnn import _checks, integrators
 from srnn._types import Half, State
 from srnn.fields import Field
 from srnn.integrators import ImplicitMidpoint, Integrator, Tao
+from srnn.rebound._instant import corrected
 
 __all__ = ["Rebound", "Walls", "reflect", "with_rebound"]
-
-_CORRECTIONS = 2
 
 
 @runtime_checkable
@@ -209,20 +208,9 @@ class Rebound:
         self, field: Field, here: Tensor, there: Tensor, n: Tensor, alpha: Tensor, rest: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Go to the wall, reflect, go on: the states after the second and the third, time left."""
-        before = self._advance(field, here, alpha * rest)
         if self._straight:
-            # The wall is where the straight line from q to the tentative position meets it; the
-            # way is curved.  Newton's method on the distance from that wall: two steps leave
-            # nothing of a parabola that single precision could show.
-            (q, _), (tentative, _) = _checks.halves(here), _checks.halves(there)
-            way = tentative - q
-            across = (n * way).sum(dim=-1, keepdim=True)
-            across = torch.where(across == 0, 1.0, across)
-            foot = q + alpha * way
-            for _ in range(_CORRECTIONS):
-                off = (n * (_checks.halves(before)[0] - foot)).sum(dim=-1, keepdim=True)
-                alpha = (alpha - off / across).clamp(0, 1)
-                before = self._advance(field, here, alpha * rest)
+            alpha = corrected(self._advance, field, here, there, n, alpha, rest)
+        before = self._advance(field, here, alpha * rest)
         q, p = _checks.halves(before)
         after = torch.cat((q, reflect(p, n)), dim=-1)
         left = (1 - alpha) * rest
