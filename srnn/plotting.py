@@ -28,7 +28,9 @@ __all__ = [
     "energy_over_time",
     "error_over_time",
     "loss_curves",
+    "path",
     "phase_portrait",
+    "room",
     "style",
 ]
 
@@ -305,4 +307,69 @@ def loss_curves(history: History, ax: Axes | None = None) -> Axes:
             ax.axvline(history.best_epoch, color="0.6", linestyle=":", label="kept")
     ax.set(xlabel="epoch", ylabel="mean squared residual")
     ax.legend()
+    return ax
+
+
+def room(picture: Any, ax: Axes | None = None) -> Axes:
+    """Draw the walls of a room in grey, with axes in pixels.
+
+    Parameters
+    ----------
+    picture : Room or Tensor, shape (rows, columns)
+        A :class:`srnn.systems.Room`, or a picture of its walls: 1 where there is a wall, row 0 at
+        the top.
+    ax : matplotlib Axes, optional
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, srnn
+    >>> ax = srnn.plotting.room(srnn.systems.Room.box(), plt.figure().gca())
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('$x$ (px)', '$y$ (px)')
+    """
+    ax = _axes(ax)
+    image = _checks.picture(getattr(picture, "image", picture), "picture")
+    rows, cols = image.shape
+    # Equal steps of grey that leave paths of any colour legible.
+    ax.imshow(_array(image), cmap="Greys", vmin=0, vmax=2.2, extent=(0, cols, 0, rows))
+    ax.set(xlabel="$x$ (px)", ylabel="$y$ (px)", xlim=(0, cols), ylim=(0, rows))
+    return ax
+
+
+def path(
+    trajectories: Trajectories, ax: Axes | None = None, *, index: int = 0, **line: Any
+) -> Axes:
+    """Draw the way of one ball in the plane of its two positions, as Figure 4 of the paper.
+
+    Parameters
+    ----------
+    trajectories : Trajectories
+        Of two positions.
+    ax : matplotlib Axes, optional
+    index : int
+        Which trajectory, from 0.
+    **line
+        Passed on to ``ax.plot``.
+
+    Raises
+    ------
+    ValueError
+        If there are not two positions.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt, srnn
+    >>> ball = srnn.systems.Billiard()
+    >>> data = ball.simulate(trajectories=1, steps=60, dt=0.1)
+    >>> ax = srnn.plotting.room(ball.room, plt.figure().gca())
+    >>> ax = srnn.plotting.path(data, ax, label="truth")
+    >>> len(ax.lines[0].get_xdata())
+    61
+    """
+    if trajectories.dim != 2:
+        raise ValueError(f"Expected trajectories with dim=2; got {trajectories.dim}.")
+    ax = _axes(ax)
+    x, y = _array(trajectories.q[:, index]).T
+    ax.plot(x, y, **line)
+    ax.set(xlabel="$x$ (px)", ylabel="$y$ (px)")
     return ax

@@ -178,3 +178,40 @@ def test_predictions_that_left_the_finite_numbers_can_be_drawn(ax: Axes) -> None
     plotting.coordinate(data, ax, index=1)
     plotting.phase_portrait(data, ax, index=1)
     assert np.isfinite(drawn(ax)[1]).sum() == 3
+
+
+def test_a_room_is_drawn_in_its_pixels_with_y_up(ax: Axes) -> None:
+    picture = torch.zeros(4, 6)
+    picture[0, 2:] = 1.0  # at the top
+    assert plotting.room(picture, ax) is ax
+    (drawn_image,) = ax.images
+    assert_array_equal(drawn_image.get_array(), picture.numpy())
+    assert tuple(drawn_image.get_extent()) == (0, 6, 0, 4)
+    assert drawn_image.origin == "upper"
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 6), (0, 4))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x$ (px)", "$y$ (px)")
+    assert ax.get_aspect() == 1
+
+
+def test_a_room_shows_the_picture_that_it_has(ax: Axes) -> None:
+    room = srnn.systems.Room.polygon([(12, 12), (116, 12), (64, 110)])
+    plotting.room(room, ax)
+    assert_array_equal(ax.images[0].get_array(), room.image.numpy())
+
+
+def test_what_is_no_picture_is_refused(ax: Axes) -> None:
+    with pytest.raises(ValueError, match="Expected `picture` to hold numbers from 0"):
+        plotting.room(torch.full((4, 4), 2.0), ax)
+
+
+def test_path(ax: Axes, data: srnn.Trajectories) -> None:
+    assert plotting.path(data, ax, index=2, color="red", label="truth") is ax
+    assert_array_equal(drawn(ax), data.q[:, 2].numpy().T)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x$ (px)", "$y$ (px)")
+    assert (ax.lines[0].get_color(), ax.lines[0].get_label()) == ("red", "truth")
+
+
+def test_a_path_is_of_two_positions(ax: Axes) -> None:
+    three = srnn.Trajectories.from_states(randn(0, 5, 2, 6), dt=0.1)
+    with pytest.raises(ValueError, match="Expected trajectories with dim=2; got 3"):
+        plotting.path(three, ax)

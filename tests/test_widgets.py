@@ -7,6 +7,7 @@ import ipywidgets
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,7 +15,7 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from srnn import widgets
+from srnn import systems, widgets
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +155,102 @@ def test_live_draws_for_its_controls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(shown[-1], Figure)
     assert len(shown) == len(asked)
     assert len(shown[-1].axes[0].lines[0].get_xdata()) == 7
+
+
+ROOM = systems.Room.box(32, 6).image
+PATHS = [
+    torch.tensor([[10.0, 20.0], [12.0, 18.0], [14.04, 16.0]]),
+    torch.tensor([[8.0, 9.0], [torch.nan, 9.0], [8.0, 9.0]]),
+]
+
+
+def ball(**changed: object) -> Elements:
+    settings: dict[str, object] = {
+        "paths": PATHS,
+        "dt": 0.1,
+        "labels": ["truth", "guess"],
+        "alt": "Two balls in a box.",
+    }
+    settings |= changed
+    return Elements(widgets.ball(ROOM, settings.pop("paths"), **settings).data)  # type: ignore[arg-type]
+
+
+def test_a_ball_has_a_line_with_a_point_for_each_time_and_y_is_up() -> None:
+    lines = ball().of("polyline")
+    assert lines[0]["points"] == "10.0,12.0 12.0,14.0 14.0,16.0"
+    assert lines[1]["points"] == "8.0,23.0"  # it is lost after its start
+    assert lines[0]["stroke"] != lines[1]["stroke"]
+    assert lines[0]["stroke-dasharray"] != lines[1]["stroke-dasharray"]
+
+
+def test_without_a_script_the_balls_are_at_their_starts_and_the_button_is_hidden() -> None:
+    found = ball()
+    marks = [g for g in found.of("g") if g.get("class") == "srnn-mark"]
+    assert [mark["transform"] for mark in marks] == ["translate(10.0 12.0)", "translate(8.0 23.0)"]
+    (button,) = found.of("button")
+    assert "hidden" in button
+    assert button["type"] == "button"
+
+
+def test_the_balls_differ_in_shape() -> None:
+    four = ball(paths=4 * PATHS[:1], labels=list("abcd"))
+    # Each shape twice, in the room and beside its name; the first is a circle.
+    assert [len(four.of(tag)) for tag in ("circle", "rect", "path")] == [2, 2, 4]
+    assert len({path["d"] for path in four.of("path")}) == 2
+
+
+def test_the_room_is_described_and_shown_pixel_by_pixel() -> None:
+    found = ball()
+    room = found.of("svg")[0]
+    assert (room["role"], room["aria-label"]) == ("img", "Two balls in a box.")
+    assert room["viewbox"] == "0 0 32 32"
+    (image,) = found.of("image")
+    data = base64.b64decode(str(image["href"]).partition(",")[2], validate=True)
+    shades = np.asarray(Image.open(io.BytesIO(data)))
+    assert shades.shape == (32, 32)
+    assert {shades[0, 0], shades[16, 16]} == {135, 255}
+
+
+def test_a_ball_loads_nothing_and_has_no_names_that_another_could_have() -> None:
+    page = widgets.ball(ROOM, PATHS, dt=0.1, labels=["a", "b"], alt="Two balls.").data
+    assert "http" not in page
+    assert " id=" not in page
+    again = widgets.ball(ROOM, PATHS, dt=0.1, labels=["a", "b"], alt="Two balls.").data
+    assert page == again
+
+
+def test_a_ball_starts_to_move_only_if_the_reader_has_not_asked_for_less_motion() -> None:
+    page = widgets.ball(ROOM, PATHS, dt=0.1, labels=["a", "b"], alt="Two balls.").data
+    assert "if (!matchMedia('(prefers-reduced-motion: reduce)').matches) play();" in page
+
+
+def test_the_labels_of_balls_are_escaped() -> None:
+    nasty = "a \"b\" <i> & 'c' {x} </script>"
+    found = ball(labels=[nasty, nasty], alt=nasty)
+    assert not found.of("i")
+    assert found.of("svg")[0]["aria-label"] == nasty
+
+
+def test_speed_and_times_are_told_to_the_script() -> None:
+    (figure,) = ball(speed=0.5, dt=0.25, width=300).of("figure")
+    assert (figure["data-dt"], figure["data-speed"], figure["data-last"]) == ("0.25", "0.5", "2")
+    assert "max-width:300px" in str(figure["style"])
+
+
+def test_bad_balls_are_refused() -> None:
+    for paths, labels, text in (
+        ([], [], "Expected one to 4 `paths`; got 0"),
+        (5 * PATHS[:1], list("abcde"), "Expected one to 4 `paths`; got 5"),
+        (PATHS, ["truth"], "Expected a label for each of 2 paths; got 1"),
+        ([PATHS[0], PATHS[0][:2]], list("ab"), r"got \(2, 2\) for ball 1"),
+        ([PATHS[0][:1]], ["a"], r"at least two; got \(1, 2\) for ball 0"),
+        ([PATHS[1][1:]], ["a"], "Expected finite positions at the start; ball 0 has none"),
+        ([PATHS[0][:, :1]], ["a"], "Expected `paths` to have shape"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            ball(paths=paths, labels=labels)
+    for name in ("dt", "speed", "width"):
+        with pytest.raises(ValueError, match=f"Expected `{name}`"):
+            ball(**{name: 0})
+    with pytest.raises(ValueError, match="Expected `image` to have shape"):
+        widgets.ball(ROOM[0], PATHS, dt=0.1, labels=["a", "b"], alt="")

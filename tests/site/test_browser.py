@@ -1,23 +1,26 @@
-"""The built site in a browser: nothing fails to load, mathematics is set, sliders work."""
+"""The built site in a browser: nothing fails to load, mathematics is set, figures move."""
 
 import functools
 import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # The theme's extension for live code declares its constants twice on every page. It does no harm.
@@ -175,3 +178,73 @@ def test_sliders_change_the_picture(browser: WebDriver, address: str, pages: lis
                 seen.append(picture.screenshot_as_base64)
             assert seen[0] != seen[1], f"{page.name}: the picture stays"
             assert complaints(browser) == [], page.name
+
+
+def places(moving: WebElement) -> list[str]:
+    """Return where the balls of an animation are."""
+    marks = moving.find_elements(By.CSS_SELECTOR, ".srnn-mark")
+    return [str(mark.get_attribute("transform")) for mark in marks]
+
+
+def until(browser: WebDriver, condition: Callable[[], bool]) -> bool:
+    """Wait for at most ten seconds."""
+    try:
+        return bool(WebDriverWait(browser, 10, 0.05).until(lambda _: condition()))
+    except TimeoutException:
+        return False
+
+
+@pytest.fixture
+def motion(browser: WebDriver) -> Iterator[Callable[[str], None]]:
+    """Tell pages what the reader prefers, until the test ends."""
+
+    def prefer(value: str) -> None:
+        feature = {"name": "prefers-reduced-motion", "value": value}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    yield prefer
+    prefer("")
+
+
+def with_balls(pages: list[Path]) -> list[Path]:
+    found = [page for page in pages if "srnn-ball" in page.read_text(encoding="utf-8")]
+    assert found, "no page has an animation"
+    return found
+
+
+def test_balls_move_by_themselves_and_stop_at_the_button(
+    browser: WebDriver, address: str, pages: list[Path], motion: Callable[[str], None]
+) -> None:
+    motion("no-preference")
+    for page in with_balls(pages):
+        open_page(browser, address, page)
+        for moving in browser.find_elements(By.CSS_SELECTOR, ".srnn-ball"):
+            button = moving.find_element(By.TAG_NAME, "button")
+            browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", moving)
+            begin = places(moving)
+            assert until(browser, lambda m=moving, b=begin: places(m) != b), page.name
+            assert button.text == "Pause"
+            button.send_keys(Keys.ENTER)  # by the keyboard
+            stopped = places(moving)
+            assert button.text == "Play"
+            time.sleep(0.5)
+            assert places(moving) == stopped, f"{page.name}: the ball goes on"
+            button.send_keys(Keys.SPACE)
+            assert until(browser, lambda m=moving, b=stopped: places(m) != b), page.name
+        assert complaints(browser) == [], page.name
+
+
+def test_balls_wait_where_less_motion_is_asked_for(
+    browser: WebDriver, address: str, pages: list[Path], motion: Callable[[str], None]
+) -> None:
+    motion("reduce")
+    for page in with_balls(pages):
+        open_page(browser, address, page)
+        for moving in browser.find_elements(By.CSS_SELECTOR, ".srnn-ball"):
+            button = moving.find_element(By.TAG_NAME, "button")
+            assert button.text == "Play"
+            begin = places(moving)
+            time.sleep(0.5)
+            assert places(moving) == begin, f"{page.name}: the ball moves"
+            button.click()
+            assert until(browser, lambda m=moving, b=begin: places(m) != b), page.name
