@@ -334,6 +334,56 @@ def test_a_ball_slides_down_a_slope_off_its_end_and_back() -> None:
     assert states[2, 0].tolist() == pytest.approx([64, 59, 10, -10], abs=1e-6)
 
 
+def test_a_ball_that_does_not_rebound_goes_on_along_the_wall() -> None:
+    billiards = [(Billiard(ramp(k / 40), gravity=0.0, restitution=0.0), k / 40) for k in range(12)]
+    for billiard, slope in billiards:
+        along = torch.tensor([1.0, slope], dtype=F64) / math.hypot(1, slope)
+        states, _ = billiard.flow(start((64.0, 54.0, 4.0, -8.0)), 1.5, 4)
+        expected = (4 - 8 * slope) / math.hypot(1, slope)
+        assert (states[1:, 0, 2:] @ along - expected).abs().max() < 1e-9
+        assert (states[1:, 0, 2:].norm(dim=-1) - abs(expected)).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("gravity", [0.0, 9.0])
+def test_a_ball_that_does_not_rebound_flies_off_a_corner_along_it(gravity: float) -> None:
+    tip, radius = torch.tensor([64.0, 60.0], dtype=F64), 4.0
+    pillar = [(64, 60), (110, 30), (110, 59)]
+    room = Room.polygon([(4, 4), (124, 4), (124, 124), (4, 124)], [pillar])
+    billiard = Billiard(room, gravity=gravity, radius=radius, restitution=0.0)
+    fall = torch.tensor([0.0, -gravity], dtype=F64)
+    for sine in torch.linspace(0.5, 0.95, 30).tolist():
+        normal = torch.tensor([-math.sqrt(1 - sine * sine), sine], dtype=F64)
+        hit, v = tip + radius * normal, torch.tensor([20.0, 0.0], dtype=F64)
+        # Backwards along the parabola that ends in the corner horizontally.
+        z0 = torch.cat((hit - 0.5 * v + 0.125 * fall, v - 0.5 * fall))[None]
+        states, _ = billiard.flow(z0, 0.75, 1)
+        v = v - (v @ normal) * normal
+        assert v @ v > radius * gravity  # so it does not roll
+        expected = torch.cat((hit + 0.25 * v + 0.03125 * fall, v + 0.25 * fall))
+        assert (states[1, 0] - expected).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("restitution", [0.0, 1.0])
+@pytest.mark.parametrize("pace", [3.0, 10.0])
+def test_a_ball_slides_over_an_edge_and_rolls_off(restitution: float, pace: float) -> None:
+    """On a circle a ball from the top leaves where cos(angle) = 2/3 + v^2 / (3 g r)."""
+    table = [(4, 4), (124, 4), (124, 124), (4, 124), (4, 64), (54, 64), (4, 54)]
+    billiard = Billiard(Room.polygon(table), gravity=8.0, radius=4.0, restitution=restitution)
+    z0 = start((53.0, 68.0, pace, 0.0))
+    states, status = billiard.flow(z0, 0.02, 120)
+    assert status.tolist() == [OrbitStatus.OK]
+    q, p = states[:, 0, :2], states[:, 0, 2:]
+    assert billiard.room.distance(q).min() > 4 - 1e-9
+    energy = billiard(states)
+    assert (energy / energy[0] - 1).abs().max() < (1e-12 if restitution else 1e-4)
+    # It leaves with the horizontal part of its velocity there.
+    cosine = min(1.0, 2 / 3 + pace**2 / (3 * 8 * 4))
+    speed = math.sqrt(pace**2 + 2 * 8 * 4 * (1 - cosine))
+    gone = billiard.room.distance(q) > 4.5
+    assert gone.any()
+    assert (p[gone, 0] - speed * cosine).abs().max() < 0.01
+
+
 @pytest.mark.parametrize("restitution", [0.0, 0.5])
 @pytest.mark.parametrize("tip", [(64, 4), (20, 4), (64, 80)])
 def test_a_ball_comes_to_rest_at_the_bottom_of_a_wedge(
@@ -498,6 +548,10 @@ def test_a_gap_lets_the_ball_out() -> None:
     data = billiard.simulate(3, 6, 1.0, initial_state=z0)
     assert data.status is not None
     assert data.status.tolist() == [3, 0, 0]
+    # The centre of a larger ball leaves at the image's border as well.
+    states, status = Billiard(room, gravity=0.0, radius=1.0).flow(z0[:1], 0.25, 17)
+    assert status.tolist() == [OrbitStatus.LEFT]
+    assert states[:, 0, 0].isnan().tolist() == [False] * 17 + [True]
     # A room without a wall at all.
     free = Room.from_image(torch.zeros(5, 5))
     _, status = Billiard(free, radius=1.0).flow(start((2.0, 2.0, 0.0, 0.0)), 1.0, 1)

@@ -16,7 +16,7 @@ REST = 1e-3
 """Height of a bounce, in units of the distance that counts as touching, below which there is none:
 the ball stays on the wall."""
 
-HOP = 1e3
+HOP = 1e4
 """The same for arcs, on which a ball cannot slide in closed form: it hops at least so high."""
 
 NOTCH = 4.0
@@ -206,11 +206,15 @@ class _Engine:
     def _hop(self, v: Array, n: Array, which: Index) -> None:
         """Keep a ball that lies on an arc a little above it."""
         normal = n[which]
-        away = _dot(v[which], normal)
-        tangential = (v[which] ** 2).sum(-1) - away**2
-        pull = normal @ self.fall + tangential / self.walls.radius
-        least = _slow(pull, HOP * self.walls.touch)
-        v[which] += np.maximum(least - away, 0)[:, None] * normal
+        along = _without(v[which], normal)
+        away, pace = _dot(v[which], normal), _dot(along, along)
+        # Where a fast ball leaves the arc by itself, no acceleration brings it back.
+        least = _slow(normal @ self.fall + pace / self.walls.radius, HOP * self.walls.touch)
+        hops = away < least
+        # The energy of the hop comes from the way along the wall, if there is enough.
+        cost = np.where(hops & (pace > 4 * least**2), least**2 - away**2, 0.0)
+        scale = np.sqrt(1 - cost / np.where(cost > 0, pace, 1.0))
+        v[which] = scale[:, None] * along + np.where(hops, least, away)[:, None] * normal
 
     def _in_notch(self, x: Array, v: Array, n: Array, what: Index) -> NDArray[np.bool_]:
         """Which slow balls on an arc of normal `n` another wall keeps from moving on."""

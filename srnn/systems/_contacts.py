@@ -193,8 +193,7 @@ def _corners(segments: Array, along: Array) -> tuple[Array, Array, Array]:
         (segments[i, 1], along[i], along[j])
         for i, following in enumerate(_following(segments))
         for j in following
-        # Where two walls touch at a point only, all corners of the free space turn inwards.
-        if len(following) == 1 and along[i, 0] * along[j, 1] - along[i, 1] * along[j, 0] < 0
+        if along[i, 0] * along[j, 1] - along[i, 1] * along[j, 0] < 0
     ]
     corners, before, after = np.array(turns).reshape(-1, 3, 2).transpose(1, 0, 2)
     return corners, before, after
