@@ -193,18 +193,20 @@ class LevelSetWalls(PictureWalls):
     def _near(self, q: Tensor, tentative: Tensor) -> Tensor:
         """Numbers of the steps that come near enough to a wall to be looked at in detail."""
         sampled, widest = self._sampled(), 4 * _SCALES[-1]
-        longest = float((tentative - q).norm(dim=-1).max()) if len(q) else 0.0
+        length = (tentative - q).norm(dim=-1)
+        finite = length.isfinite()  # a motion that diverges meets no wall
         # The widest scale sees a wall from `widest` away: so the two ends, if a step is short.
-        if not longest < widest:
-            return torch.arange(len(q), device=q.device)
+        if bool((finite & (length >= widest)).any()):
+            return finite.nonzero()[:, 0]
         seen = torch.maximum(sampled(q)[:, -1], sampled(tentative)[:, -1])
-        return (seen > 1e-4).nonzero()[:, 0]
+        return (finite & (seen > 1e-4)).nonzero()[:, 0]
 
     @torch.no_grad()
     def _first_zero(self, q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
         """Find which steps enter a wall, and where: looked at in places, then by bisection."""
         way = tentative - q
-        count = max(4, int((way.norm(dim=-1).max() / _SPACING).ceil()))
+        longest = way.norm(dim=-1).max().clamp(max=sum(self.image.shape))  # across the picture
+        count = max(4, int((longest / _SPACING).ceil()))
         places = torch.arange(1, count + 1, device=q.device).to(q) / count
         inside = self.level(q[:, None] + places[:, None] * way[:, None]) > 0
         high = places[inside.to(torch.int8).argmax(dim=-1)]
