@@ -34,7 +34,7 @@ __all__ = ["FORMAT", "Model"]
 FORMAT = "srnn.Model/1"
 
 # The networks whose numbers mean nothing to a user: fit may choose their units.
-_OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM, WalledH)
+_OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM)
 _NO_ISO = (
     "Initial states are not optimised through rebounds yet, since a start near a wall can change "
     "which steps rebound: pass iso=False."
@@ -306,7 +306,8 @@ class Model:
         training, held_out = data, validation_data
         if held_out is None and recipe.validation:
             training, held_out = data.split(recipe.validation, generator)
-        if self.dt is None and recipe.scale and isinstance(self.net, _OWN):
+        learnt = self.net.inner if isinstance(self.net, WalledH) else self.net
+        if self.dt is None and recipe.scale and isinstance(learnt, _OWN):
             # A reflection turns momenta about zero, which then has to stay where it is.
             self.scale = Scale.of(training, centre_momenta=not self.walled)
         window = data.steps + 1 if recipe.window is None else recipe.window
@@ -530,7 +531,8 @@ class Model:
         Returns
         -------
         srnn.rebound.ReboundRecord
-            The vectors n and the times of rebounds.
+            The vectors n and the times of rebounds; with a fit's `substeps`, of all the substeps
+            of a step, one after the other on the axis of the rebounds.
 
         Raises
         ------
@@ -559,6 +561,7 @@ class Model:
             scale.encode(z0),
             dt=spacing / scale.time,
             steps=steps,
+            substeps=self.substeps,
         )
         return found._replace(time=found.time * scale.time)
 

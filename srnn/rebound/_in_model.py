@@ -8,6 +8,7 @@ from torch import Tensor
 from srnn import _checks, integrators
 from srnn._types import StateSeries
 from srnn.data import Trajectories
+from srnn.fields import weight_of
 from srnn.integrators import Integrator
 from srnn.rebound._module import WalledH
 from srnn.rebound._picture import PictureWalls
@@ -35,10 +36,13 @@ def start(
     generator: torch.Generator,
     progress: bool,
 ) -> None:
-    """Start the Hamiltonian by the steps that do not rebound, and the walls by those that do."""
+    """Start the Hamiltonian by the steps that do not rebound, and the walls by those that do.
+
+    The walls only where the motion between them is then known, or has been from the first.
+    """
     method = integrators.rescaled(integrator, scale.time)
     assert method is not None  # only recurrent networks have none
-    if fit_free_motion(net, method, windows):
+    if fit_free_motion(net, method, windows) or weight_of(net.inner) is None:
         start_from_rebounds(
             net,
             method,

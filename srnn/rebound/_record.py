@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from srnn import _checks
 from srnn._types import State
 from srnn.rebound._step import Rebound
 from srnn.rollout import integrate
@@ -38,7 +39,9 @@ class ReboundRecord(NamedTuple):
 
 
 @torch.no_grad()
-def record(field: Any, method: Rebound, z0: State, *, dt: float, steps: int) -> ReboundRecord:
+def record(
+    field: Any, method: Rebound, z0: State, *, dt: float, steps: int, substeps: int = 1
+) -> ReboundRecord:
     """Roll out and keep the rebounds instead of the states.
 
     Parameters
@@ -48,6 +51,9 @@ def record(field: Any, method: Rebound, z0: State, *, dt: float, steps: int) -> 
     z0 : Tensor, shape (batch, 2*dim)
     dt : float
     steps : int
+    substeps : int
+        Steps of the method of length dt / substeps in each step; the axis of the rebounds then
+        holds those of all of them, one after the other.
 
     Returns
     -------
@@ -68,7 +74,9 @@ def record(field: Any, method: Rebound, z0: State, *, dt: float, steps: int) -> 
             "Expected `method` to be a Rebound, as with_rebound makes; "
             f"got {type(method).__name__}."
         )
-    states = list(integrate(field, method, z0, dt=dt, steps=steps))[1:]
+    dt, substeps = _checks.positive(dt, "dt"), _checks.positive_int(substeps, "substeps")
+    part, count = dt / substeps, _checks.positive_int(steps, "steps") * substeps
+    states = list(integrate(field, method, z0, dt=part, steps=count))[1:]
     most, normals, times = method.rebounds, [], []
     for number, (_, state) in enumerate(states):
         missing = most - len(state.n)
@@ -76,5 +84,9 @@ def record(field: Any, method: Rebound, z0: State, *, dt: float, steps: int) -> 
         late = torch.ones_like(state.alpha[0])
         normals.append(torch.stack((*state.n, *missing * (none,)), dim=-2))
         places = torch.cat((*state.alpha, *missing * (late,)), dim=-1)
-        times.append((number + places) * dt)
-    return ReboundRecord(torch.stack(normals), torch.stack(times))
+        times.append((number + places) * part)
+    of_step = [slice(i, i + substeps) for i in range(0, count, substeps)]
+    return ReboundRecord(
+        torch.stack([torch.cat(normals[each], dim=-2) for each in of_step]),
+        torch.stack([torch.cat(times[each], dim=-1) for each in of_step]),
+    )
