@@ -163,7 +163,11 @@ def _fingerprint(run: Run) -> str:
         if data is not None and data.derivatives is not None:
             tensors[f"{name} derivatives"] = data.derivatives
     shapes = {name: (str(x.dtype), list(x.shape)) for name, x in tensors.items()}
-    network = [type(run.net).__name__, getattr(run.net, "config", None), str(run.integrator)]
+    try:
+        config = getattr(run.net, "config", None)
+    except TypeError:  # of parts, some of them not the library's own
+        config = None
+    network = [type(run.net).__name__, config, str(run.integrator)]
     digest = hashlib.sha256(json.dumps([recipe, run.training.dt, network, shapes]).encode())
     digest.update(run.generator.get_state().numpy().tobytes())
     for tensor in tensors.values():
