@@ -397,6 +397,8 @@ def test_a_ball_comes_to_rest_at_the_bottom_of_a_wedge(
     expected = torch.tensor([*tip, 0.0, 0.0], dtype=F64)
     assert (states[1:] - expected).abs().max() < 1e-6
     assert room.contains(states[..., :2]).all()
+    if restitution == 0:  # the walls do not turn it to each other without end
+        assert torch.bincount(billiard.bounces(z0, 400.0, 2).trajectory).max() < 20
 
 
 @pytest.mark.parametrize("restitution", [0.0, 0.5, 1.0])
@@ -412,12 +414,12 @@ def test_a_ball_at_rest_on_the_floor_stays(restitution: float) -> None:
 @pytest.mark.parametrize("restitution", [0.0, 0.6])
 @ROOMS
 def test_a_ball_never_gains_energy(room: Room, restitution: float) -> None:
-    for radius, gain, steps in ((0.0, 1e-10, 60), (2.5, 1e-4, 15)):  # around corners it hops
+    for radius, steps in ((0.0, 60), (2.5, 15)):
         billiard = Billiard(room, restitution=restitution, radius=radius)
         z0 = billiard.initial_states(10, generator(8))
         states, status = billiard.flow(z0, 0.1, steps)
         assert (status == OrbitStatus.OK).all()
-        assert billiard(states).diff(dim=0).max() < gain
+        assert billiard(states).diff(dim=0).max() < 1e-10
         assert room.distance(states[..., :2]).min() > radius - 1e-9
         assert room.contains(states[..., :2]).all()
 
