@@ -184,8 +184,11 @@ class LevelSetWalls(PictureWalls):
             # carries the derivatives, does not divide by nothing.
             into = along.detach() > 0
             newton = value[:, None] / along.detach().clamp(min=1e-6)
+            place = (place - newton).clamp(0, 1)
+            if torch.is_grad_enabled():  # the normal is that of a place which moves with the wall
+                _, gradient = self.slope(start + place * way)
             normal = gradient * (gradient.square().sum(dim=-1, keepdim=True) + 1e-12).rsqrt()
-            alpha = alpha.index_put((rows,), torch.where(into, (place - newton).clamp(0, 1), 1.0))
+            alpha = alpha.index_put((rows,), torch.where(into, place, 1.0))
             n = n.index_put((rows,), self.restitution.length() * into * normal)
         return n.reshape(*shape, 2), alpha.reshape(*shape, 1)
 
@@ -197,9 +200,9 @@ class LevelSetWalls(PictureWalls):
         finite = length.isfinite()  # a motion that diverges meets no wall
         # The widest scale sees a wall from `widest` away: so the two ends, if a step is short.
         if bool((finite & (length >= widest)).any()):
-            return finite.nonzero()[:, 0]
+            return torch.where(finite)[0]
         seen = torch.maximum(sampled(q)[:, -1], sampled(tentative)[:, -1])
-        return (finite & (seen > 1e-4)).nonzero()[:, 0]
+        return torch.where(finite & (seen > 1e-4))[0]
 
     @torch.no_grad()
     def _first_zero(self, q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
