@@ -368,6 +368,24 @@ def test_a_part_of_the_batch_is_treated_as_the_whole(
     assert 20 < int(seen.hit.sum()) < 400
 
 
+@pytest.mark.parametrize("rows", [step_module._rows, lambda hit: None], ids=["part", "whole"])
+def test_a_ball_without_rebound_has_its_time_at_the_end_of_the_step(
+    rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever instant the walls give beside n = 0."""
+
+    def once(q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
+        n, alpha = Floor()(q, tentative)
+        return n, torch.where(n[..., 1:] != 0, alpha, 0.3)
+
+    net, z0 = net_and_balls(4)
+    monkeypatch.setattr(step_module, "_rows", rows)
+    seen = record(net, with_rebound("leapfrog", once, rebounds=2), z0, dt=DT, steps=1)
+    assert seen.hit[0].tolist() == [[True, False], [False, False]] * 2
+    assert (seen.time[~seen.hit] == DT).all()
+    assert (seen.time[seen.hit] < DT / 2).all()
+
+
 def test_the_gradients_of_a_part_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     (net, z0), found = net_and_balls(8), []
     for rows in (step_module._rows, lambda hit: None):
