@@ -48,11 +48,12 @@ book: $(STAMP)
 NBVAL = $(BIN)/python -m pytest -q book --nbval --nbval-current-env \
   --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120
 
+# The unit tests run on all cores, each module of them in one process, for the sake of its fixtures.
 # The stored outputs are rendered to a folder of their own, which the site tests then read. Where
 # there is no browser, the last lines say which tests were skipped and why (-rs).
 test: $(STAMP)
 	$(BIN)/python book/_scripts/render_book.py --output $(BUILD)/stored
-	$(BIN)/python -m pytest -q tests srnn --ignore=tests/site --cov=srnn
+	$(BIN)/python -m pytest -q tests srnn --ignore=tests/site --cov=srnn -n auto --dist loadscope
 	$(NBVAL)
 	SRNN_SITE=$(BUILD)/stored/html $(BIN)/python -m pytest -q -rs tests/site
 
