@@ -87,14 +87,14 @@ class LevelSetWalls(PictureWalls):
             (hidden, hidden, 1.0),
             (hidden, 1, 0.1),
         ):
-            drawn = linear(
+            layer = linear(
                 inputs, outputs, generator, dtype=_checks.weight_dtype(dtype), device=device
             )
-            layer = nn.Linear(inputs, outputs, bias=False).to(drawn.weight)
+            layer.register_parameter("bias", None)
             with torch.no_grad():
-                layer.weight.copy_(size * drawn.weight)
+                layer.weight.mul_(size)
             self.layers.append(layer)
-        like = drawn.weight
+        like = layer.weight
         # The widest scale is the least disturbed by the pixel grid.  Across a straight wall it is
         # a cumulative normal distribution, whose slope at the wall 5 makes one a pixel.
         start = [0.0] * (count - 1) + [(2 * torch.pi) ** 0.5 * _SCALES[-1]]
