@@ -297,6 +297,7 @@ def test_another_picture_is_another_room(make: Any) -> None:
     moved = walls(q + 0.0, tentative)[0].detach()
     assert not torch.equal(before, moved)
     fresh = make()
+    assert torch.equal(fresh(q, tentative)[0], before)
     fresh.load_state_dict(walls.state_dict())  # writes into the picture that is there
     assert torch.equal(fresh(q, tentative)[0], moved)
     walls.image = BOX.image.to(F64)
