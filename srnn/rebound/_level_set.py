@@ -15,6 +15,7 @@ from srnn.rebound._restitution import Restitution
 __all__ = ["LevelSetWalls"]
 
 _SCALES = (0.0, 1.0, 2.0)
+_FIRST = 1  # the scale that w starts with
 _SPACING = 0.5  # pixels between the places of a step that are looked at
 _BISECTIONS = 14
 _SHARPNESS = 10.0  # of the sign of w in the start, a pixel
@@ -85,7 +86,7 @@ class LevelSetWalls(PictureWalls):
         for inputs, outputs, size in (
             (count, hidden, 3.0),
             (hidden, hidden, 1.0),
-            (hidden, 1, 0.1),
+            (hidden, 1, 0.0),
         ):
             layer = linear(
                 inputs, outputs, generator, dtype=_checks.weight_dtype(dtype), device=device
@@ -95,10 +96,11 @@ class LevelSetWalls(PictureWalls):
                 layer.weight.mul_(size)
             self.layers.append(layer)
         like = layer.weight
-        # The widest scale is the least disturbed by the pixel grid.  Across a straight wall it is
-        # a cumulative normal distribution, whose slope at the wall 5 makes one a pixel.
-        start = [0.0] * (count - 1) + [(2 * torch.pi) ** 0.5 * _SCALES[-1]]
-        self.weights = nn.Parameter(torch.tensor(start).to(like))
+        # w starts as a picture smoothed just enough not to show the pixel grid.  Across a straight
+        # wall that is a cumulative normal distribution; its slope at the wall is made one a pixel.
+        start = torch.zeros(count)
+        start[_FIRST] = (2 * torch.pi * (_SCALES[_FIRST] ** 2 + 1 / 3)) ** 0.5
+        self.weights = nn.Parameter(start.to(like))
         self.restitution = Restitution(restitution, like=like)
         self._show(image, like)
 
@@ -145,11 +147,12 @@ class LevelSetWalls(PictureWalls):
         x, y = (q - q.detach().floor()).unbind(dim=-1)
         away = torch.stack((x, 1 - x, y, 1 - y), dim=-1)
         nearest = torch.where(borders[row, column], away, torch.inf).amin(dim=-1)
-        distance = torch.where(nearest.isinf(), level.abs(), nearest)
+        # What is known is not to be learnt.
+        distance = torch.where(nearest.isinf(), level.detach().abs(), nearest)
         level = torch.where(value >= 1, distance, level)
         return torch.where(value <= 0, -distance, level)
 
-    def slope(self, q: Half, *, crisp: bool = True) -> tuple[Tensor, Half]:
+    def slope(self, q: Half) -> tuple[Tensor, Half]:
         """Return w and its gradient in q at `q` ``(..., 2)``, both differentiable.
 
         Examples
@@ -163,7 +166,7 @@ class LevelSetWalls(PictureWalls):
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             x = q if q.requires_grad else q.detach().requires_grad_()
-            value = self.level(x) if crisp else self._smooth_level(x)
+            value = self.level(x)
             (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=graph)
         return (value, gradient) if graph else (value.detach(), gradient)
 
@@ -233,16 +236,16 @@ class LevelSetWalls(PictureWalls):
 
         w is to be zero there, and to rise into the wall as a distance in pixels does.
         """
-        value, gradient = self.slope(position, crisp=False)
+        value, gradient = self.slope(position)
         into = n * (n * (tentative - q)).sum(dim=-1, keepdim=True).sign()
         off = 10 * value.square() + (gradient - into).square().sum(dim=-1)
-        beyond = nn.functional.softplus(-_SHARPNESS * self._smooth_level(tentative))
-        before = nn.functional.softplus(_SHARPNESS * self._smooth_level(q))
+        beyond = nn.functional.softplus(-_SHARPNESS * self.level(tentative))
+        before = nn.functional.softplus(_SHARPNESS * self.level(q))
         return off + (beyond + before) / _SHARPNESS
 
     def free_loss(self, q: Half, tentative: Half) -> Tensor:
         """Entropy of the sign of w at both ends of a step."""
-        levels = self._smooth_level(torch.stack((q, tentative)))
+        levels = self.level(torch.stack((q, tentative)))
         return nn.functional.softplus(_SHARPNESS * levels).sum(dim=0) / _SHARPNESS
 
 

@@ -103,6 +103,7 @@ def _regress(
     of_hits = tuple(x[hits] for x in (q, tentative, position, seen.n, seen.alpha))
     of_free = (q[free], tentative[free])
     with tqdm(total=iterations, disable=not progress, unit="step", desc="walls") as bar:
+        learns = False
         for step in range(iterations):
             if step % _LOOK == 0:
                 # What is told badly is drawn more often: rebounds in corners are few.
@@ -116,10 +117,12 @@ def _regress(
             loss = told.mean() + walls.free_loss(*(x[j] for x in of_free)).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            learns = bool(nn.utils.clip_grad_norm_(parameters, 1.0) > 0) or learns
             optimizer.step()
             scheduler.step()
             if step % _LOOK == _LOOK - 1:
+                if not learns:  # nothing that was seen depends on a parameter
+                    break
                 bar.update(_LOOK)
                 bar.set_postfix(loss=f"{float(loss.detach()):.2g}")
 
