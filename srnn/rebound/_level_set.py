@@ -147,8 +147,7 @@ class LevelSetWalls(PictureWalls):
         x, y = (q - q.detach().floor()).unbind(dim=-1)
         away = torch.stack((x, 1 - x, y, 1 - y), dim=-1)
         nearest = torch.where(borders[row, column], away, torch.inf).amin(dim=-1)
-        # What is known is not to be learnt.
-        distance = torch.where(nearest.isinf(), level.detach().abs(), nearest)
+        distance = torch.where(nearest.isinf(), level.abs(), nearest)
         level = torch.where(value >= 1, distance, level)
         return torch.where(value <= 0, -distance, level)
 
@@ -237,16 +236,28 @@ class LevelSetWalls(PictureWalls):
         w is to be zero there, and to rise into the wall as a distance in pixels does.
         """
         value, gradient = self.slope(position)
+        learns = self._open(position)
+        value = torch.where(learns, value, value.detach())
+        gradient = torch.where(learns[..., None], gradient, gradient.detach())
         into = n * (n * (tentative - q)).sum(dim=-1, keepdim=True).sign()
         off = 10 * value.square() + (gradient - into).square().sum(dim=-1)
-        beyond = nn.functional.softplus(-_SHARPNESS * self.level(tentative))
-        before = nn.functional.softplus(_SHARPNESS * self.level(q))
+        beyond = nn.functional.softplus(-_SHARPNESS * self._open_level(tentative))
+        before = nn.functional.softplus(_SHARPNESS * self._open_level(q))
         return off + (beyond + before) / _SHARPNESS
 
     def free_loss(self, q: Half, tentative: Half) -> Tensor:
         """Entropy of the sign of w at both ends of a step."""
-        levels = self.level(torch.stack((q, tentative)))
+        levels = self._open_level(torch.stack((q, tentative)))
         return nn.functional.softplus(_SHARPNESS * levels).sum(dim=0) / _SHARPNESS
+
+    def _open(self, q: Half) -> Tensor:
+        """Where there is something to be learnt of w: with crisp pixels, in those of grey."""
+        value = self.image[self._place(q.detach())]
+        return ((value > 0) & (value < 1)) | (not self.crisp)
+
+    def _open_level(self, q: Half) -> Tensor:
+        level = self.level(q)
+        return torch.where(self._open(q), level, level.detach())
 
 
 def _smoothed(image: Picture) -> Smooth:
