@@ -117,7 +117,7 @@ def test_smooth_walls_are_learnt_from_few_steps(data: srnn.Trajectories, singles
     seen = srnn.rebound.record(ball, step, singles.data.values[0], dt=0.1, steps=1)
     hit = seen.hit[0, :, 0]
     assert float(hit.float().mean()) >= 0.95
-    _, gradient = walls.slope(torch.tensor([[60.0, 12.0], [12.0, 60.0]]), crisp=False)
+    _, gradient = walls.slope(torch.tensor([[60.0, 12.0], [12.0, 60.0]]))
     assert gradient.norm(dim=-1).tolist() == pytest.approx([1, 1], abs=0.15)
 
 
