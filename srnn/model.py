@@ -20,7 +20,7 @@ from srnn.integrators import Integrator
 from srnn.iso import IsoStatus, optimise_initial_state
 from srnn.iso._differentiable import check_differentiable
 from srnn.iso._problem import Problem
-from srnn.rebound import ReboundRecord, WalledH, record
+from srnn.rebound import Rebound, ReboundRecord, WalledH, record
 from srnn.rebound._in_model import check_reach, check_starts, in_units, start, stopped_outside
 from srnn.recipes import ISO_METHODS, PRESETS, WITH_ISO, WITH_WALLS, Recipe
 from srnn.rollout import rollout
@@ -104,10 +104,18 @@ class Model:
                 )
         elif integrator is None:
             raise ValueError(f"{type(net).__name__} needs an integrator, such as 'leapfrog'.")
+        if isinstance(integrator, Rebound) or isinstance(test_integrator, Rebound):
+            raise ValueError(
+                "Expected an integrator without walls; got a Rebound. The model puts the walls "
+                "into its step itself, in its own units: srnn.SRNN(..., rebound=walls)."
+            )
         self.integrator = None if integrator is None else integrators.get(integrator)
         self.test_integrator = (
             self.integrator if test_integrator is None else integrators.get(test_integrator)
         )
+        if isinstance(net, WalledH):
+            for method in (self.integrator, self.test_integrator):
+                Rebound(method, net.walls)  # type: ignore[arg-type]  # refuses what cannot rebound
         self.preset = preset
         self.generator = _checks.as_generator(generator)
         self.dim = int(net.dim)
@@ -360,8 +368,10 @@ class Model:
         if isinstance(self.net, WalledH):
             if recipe.iso is not None:
                 raise ValueError(_NO_ISO)
-            check_reach(self.net.walls, data)
-            check_starts(self.net.walls, data.values)
+            steps = data.q.diff(dim=0).norm(dim=-1) / recipe.substeps
+            check_reach(self.net.walls, steps, data.dt / recipe.substeps)
+            # Noise may put a ball a little behind a wall; a pixel behind it is something else.
+            check_starts(self.net.walls, data.values, depth=1.0)
         if self.integrator is not None:  # it may refuse the field
             self.integrator.init(as_field(self.net), data.values[0])
         if recipe.iso is not None and not isinstance(self.net, _OWN):
@@ -501,6 +511,7 @@ class Model:
             _warn(found.status)
         if isinstance(self.net, WalledH):
             check_starts(self.net.walls, z0)
+            self._check_first_step(z0, spacing / substeps)
         states = rollout(
             self.net,
             self._method(method, scale),
@@ -554,6 +565,7 @@ class Model:
         z0 = _checks.state(observed.values[0], "observed", self.dim)
         check_starts(self.net.walls, z0)
         spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
+        self._check_first_step(z0, spacing / self.substeps)
         scale = self.scale.to(z0)
         found = record(
             self.net,
@@ -564,6 +576,11 @@ class Model:
             substeps=self.substeps,
         )
         return found._replace(time=found.time * scale.time)
+
+    def _check_first_step(self, z0: Tensor, dt: float) -> None:
+        assert isinstance(self.net, WalledH)
+        speeds = self.field.velocity(*_checks.halves(z0)).norm(dim=-1)
+        check_reach(self.net.walls, speeds * dt, dt)
 
     def _wrong_spacing(self, dt: float) -> str:
         return (

@@ -15,7 +15,7 @@ from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
 from srnn.rebound import LevelSetWalls, PatchWalls, WalledH
 from srnn.recipes import Recipe
 from srnn.scaling import Scale
-from srnn.systems import Room
+from srnn.systems import Room, System
 
 __all__ = ["HNN", "SRNN", "load"]
 
@@ -41,8 +41,10 @@ class SRNN(Model):
     rebound : Tensor, Room or walls, optional
         Walls that the motion rebounds from (section 6), for ``dim=2`` with positions in pixels.  A
         picture of them, or a :class:`srnn.systems.Room`, whose picture is taken: the walls are then
-        learnt, as :class:`srnn.rebound.LevelSetWalls`, or under ``preset="paper"`` as
-        :class:`srnn.rebound.PatchWalls`.  Or walls of your own making, learnt ones or known ones.
+        :class:`srnn.rebound.LevelSetWalls`, or under ``preset="paper"`` the networks of
+        :class:`srnn.rebound.PatchWalls`.  The former take the borders of black and white pixels for
+        walls as long as the data agree, and learn where a picture is grey, or walls are elsewhere.
+        Or walls of your own making, learnt ones or known ones.
     rebounds : int
         Most rebounds in one step; the paper's is 1.  More are met in corners and narrow gaps.
     integrator : str or Integrator
@@ -127,7 +129,7 @@ def _walls(
     """Make learnt walls of a picture; walls are returned as they are."""
     picture = rebound.image if isinstance(rebound, Room) else rebound
     if not isinstance(picture, Tensor):
-        if callable(picture):
+        if callable(picture) and not isinstance(picture, (type, System)):
             return picture
         raise TypeError(
             "Expected `rebound` to be a picture (a torch.Tensor), a srnn.systems.Room, or walls "

@@ -183,6 +183,7 @@ class Run:
         joint = self._with_starts and recipe.iso == "joint"
         order = torch.randperm(count, generator=self.generator).to(self.training.values.device)
         total = 0.0
+        self.net.train()  # walls that predict with a gate learn with a smooth one
         rate = float(self.optimizer.param_groups[0]["lr"])
         for index in order.split(recipe.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
@@ -190,7 +191,8 @@ class Run:
             loss = self.loss(self.training, index, start)
             if not math.isfinite(value := float(loss.detach())):
                 raise FloatingPointError(f"the training loss is {value}")
-            loss.backward()
+            if loss.requires_grad:  # a batch without a rebound says nothing of walls
+                loss.backward()
             if joint:
                 assert self.starts is not None
                 assert start is not None
@@ -200,6 +202,7 @@ class Run:
                 nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
             self.optimizer.step()
             total += value * len(index)
+        self.net.eval()
         watched = self._watch()
         if not math.isfinite(watched):
             raise FloatingPointError(f"the loss after the epoch is {watched}")

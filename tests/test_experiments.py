@@ -180,7 +180,7 @@ def test_every_row_makes_its_model_and_names_settings_that_there_are(row: str) -
     make, settings = billiard.ROWS[row]
     model = make(seeded(0))
     assert model.dim == 2
-    assert isinstance(model._recipe().replace(**settings), srnn.recipes.Recipe)
+    assert isinstance(model._recipe().replace(**(settings or {})), srnn.recipes.Recipe)
     paper = model.preset == "paper"
     if paper:
         assert model._recipe().replace(**settings).epochs == 1500
@@ -189,7 +189,7 @@ def test_every_row_makes_its_model_and_names_settings_that_there_are(row: str) -
 
 def test_what_is_stored_are_rows_of_the_script() -> None:
     assert set(STORED["rows"]) <= set(billiard.ROWS)
-    assert STORED["seeds"] == {"training": 0, "test": 1000, "model": 2000}
+    assert STORED["seeds"] == {"training": 0, "test": billiard.TEST_SEED, "model": 2000}
     for row in STORED["rows"].values():
         assert ("weights" in row["fit"]) == (row["fit"]["epochs"] > 0)
 

@@ -218,6 +218,7 @@ def test_a_fit_repeats_with_its_seed_and_learns(
     assert float(error.median()) < 0.05
 
 
+@pytest.mark.filterwarnings("ignore:The walls keep the start")  # of twenty trajectories
 def test_a_resumed_run_is_the_uninterrupted_one(data: srnn.Trajectories, tmp_path: Path) -> None:
     part = data.select(slice(20))
     settings = QUICK | {"wall_steps": 3, "batch_size": 10}
@@ -557,7 +558,113 @@ def test_a_model_with_walls_comes_back_bit_for_bit(kind: str, tmp_path: Path) ->
     ],
 )
 def test_parts_of_one_s_own_are_not_saved(model: Any, what: str, tmp_path: Path) -> None:
-    text = f"A model with {what} is not saved whole; save its weights by torch.save"
+    text = f"A model with {what} is not saved: only the library's own"
     with pytest.raises(TypeError, match=re.escape(text)):
         model().save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_balls_with_a_radius_show_that_the_wall_is_not_at_the_pixels() -> None:
+    ball = Billiard(radius=1.5)
+    train, test = (
+        ball.simulate(count, steps=steps, dt=0.1, generator=seeded(seed))
+        for count, steps, seed in ((400, 9, 3), (20, 30, 4))
+    )
+    model = level_model()
+    model.fit(train, epochs=1, wall_steps=400, progress=False)
+    assert not model.net.walls.crisp
+    error = srnn.metrics.position_error(model.predict(test, steps=30), test)
+    assert float(error.median()) < 0.1
+
+
+def test_in_a_room_of_pixels_a_crisp_level_set_has_nothing_to_learn(
+    data: srnn.Trajectories, fitted: srnn.SRNN
+) -> None:
+    fresh = LevelSetWalls(BOX.image, generator=seeded(1))
+    assert torch.equal(fitted.net.walls.weights, fresh.weights)
+    learns = srnn.SRNN(2, 8, rebound=LevelSetWalls(BOX.image, crisp=False), generator=seeded(1))
+    learns.fit(data, **QUICK)
+    assert not torch.equal(learns.net.walls.weights, fresh.weights)
+
+
+def test_walls_that_are_not_started_are_told_of() -> None:
+    slow = torch.tensor([[60.0, 60.0, 1.0, 1.0]]).repeat(10, 1)
+    data = Billiard().simulate(10, steps=3, dt=0.1, initial_state=slow)
+    with pytest.warns(UserWarning, match="too few rebounds, or the Hamiltonian has no quadratic"):
+        level_model().fit(data, **QUICK)
+
+
+def test_a_batch_without_rebounds_teaches_known_equations_nothing() -> None:
+    slow = torch.tensor([[60.0, 60.0, 1.0, 1.0]]).repeat(10, 1)
+    data = Billiard().simulate(10, steps=3, dt=0.1, initial_state=slow)
+    model = srnn.SRNN(2, hamiltonian=Billiard(), rebound=LevelSetWalls(BOX.image))
+    before = weights(model)
+    with pytest.warns(UserWarning, match="too few rebounds"):
+        model.fit(data, **QUICK)
+    assert same(before, weights(model))
+
+
+def test_a_gate_is_smooth_in_training_and_sharp_in_prediction() -> None:
+    modes = []
+
+    class Watched(PatchWalls):
+        def forward(self, q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
+            modes.append(self.training)
+            return super().forward(q, tentative)
+
+    model = srnn.SRNN(2, 4, rebound=Watched(BOX.image, generator=seeded(0)), generator=seeded(0))
+    data = Billiard().simulate(100, steps=2, dt=0.1, generator=seeded(1))
+    model.fit(data, epochs=1, wall_steps=2, progress=False)
+    assert {True, False} == set(modes)
+    modes.clear()
+    model.predict(data, steps=1)
+    assert modes == [False]
+    assert not PatchWalls(BOX.image).training
+
+
+@pytest.mark.parametrize("method", ["implicit-midpoint", "tao2"])
+def test_methods_that_cannot_rebound_are_refused_at_once(method: str) -> None:
+    with pytest.raises(ValueError, match="whose step may differ from trajectory to trajectory"):
+        srnn.SRNN(2, 4, rebound=BOX, integrator=method)
+
+
+def test_a_step_with_walls_is_no_integrator_of_a_model() -> None:
+    step = with_rebound("leapfrog", KnownWalls(BOX))
+    with pytest.raises(ValueError, match=r"an integrator without walls; got a Rebound"):
+        srnn.SRNN(2, hamiltonian=Billiard(), integrator=step)
+
+
+@pytest.mark.parametrize("thing", [PatchWalls, Billiard()])
+def test_what_is_called_but_is_no_wall_is_refused(thing: Any) -> None:
+    with pytest.raises(TypeError, match="Expected `rebound` to be a picture"):
+        srnn.SRNN(2, 4, rebound=thing)
+
+
+def test_a_prediction_with_steps_beyond_the_patch_is_refused(data: srnn.Trajectories) -> None:
+    model = patch_model()
+    with pytest.raises(ValueError, match=r"steps of at most 5 pixels.*dt=0\.5"):
+        model.predict(data, steps=3, dt=0.5)
+    with pytest.raises(ValueError, match="steps of at most 5 pixels"):
+        model.rebounds(data, steps=3, dt=0.5)
+    assert model.predict(data, steps=3, dt=0.5, substeps=10).steps == 3
+
+
+def test_noise_may_put_a_ball_a_little_behind_a_wall(data: srnn.Trajectories) -> None:
+    noisy = data.with_noise(0.3, generator=seeded(2))
+    assert not bool(BOX.contains(noisy.q).all())
+    level_model().fit(noisy, **QUICK)
+
+
+def test_a_ball_leaves_known_walls_through_a_gap() -> None:
+    picture = BOX.image.clone()
+    picture[40:80, 116:] = 0
+    room = Room.from_image(picture)
+    model = srnn.SRNN(2, hamiltonian=Billiard(room), rebound=KnownWalls(room))
+    start = srnn.Trajectories.from_states(torch.tensor([[[100.0, 70.0, 25.0, 0.0]]]), dt=0.1)
+    gone = model.predict(start, steps=20)
+    assert gone.status is not None
+    assert gone.status.tolist() == [1]
+    assert bool(gone.values[-1].isnan().all())
+    within = srnn.Trajectories.from_states(torch.tensor([[[5.0, 70.0, 25.0, 0.0]]]), dt=0.1)
+    with pytest.raises(ValueError, match="inside a wall"):
+        model.predict(within, steps=1)

@@ -788,3 +788,46 @@ def test_all_learnt_walls_are_of_one_kind() -> None:
         assert cls.dim == 2
     assert PatchWalls.reach == 5
     assert LevelSetWalls.reach is None
+
+
+def test_known_walls_hold_a_ball_that_rounding_has_put_behind_them() -> None:
+    q = torch.tensor([[60.0, 12.0 - 1e-5], [116.0 + 1e-5, 60.0]])
+    n, alpha = KnownWalls(BOX)(q, q + torch.tensor([[0.0, -1.0], [1.0, 0.0]]))
+    assert n.abs().tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert alpha.tolist() == [[0.0], [0.0]]
+
+
+@pytest.mark.parametrize("kind", [PatchWalls, LevelSetWalls])
+def test_another_room_is_shown_and_no_picture_is_refused(kind: Any) -> None:
+    walls, q = kind(BOX.image, generator=seeded(0)), torch.tensor([[8.0, 8.0]])
+    small = Room.box(size=32, wall=6)
+    walls.show(small)
+    fresh = kind(small.image, generator=seeded(0))
+    for one, other in zip(walls(q, q - 3), fresh(q, q - 3), strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="numbers from 0"):
+        walls.show(255 * BOX.image)
+    with pytest.raises(TypeError, match="`picture`"):
+        walls.show("room")
+
+
+@pytest.mark.parametrize("kind", [PatchWalls, LevelSetWalls])
+def test_a_position_on_the_border_of_a_wall_is_not_in_it(kind: Any) -> None:
+    walls = kind(BOX.image)
+    edges = torch.tensor([[12.0, 60.0], [116.0, 60.0], [60.0, 12.0], [60.0, 116.0]])
+    assert not bool(walls.on_wall(edges).any())
+    beyond = edges + 0.01 * (edges - 64).sign() * torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    assert bool(walls.on_wall(beyond).all())
+    assert not bool(walls.on_wall(beyond, depth=1.0).any())
+
+
+def test_single_precision_walls_work_under_another_default_dtype() -> None:
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(F64)
+        walls = LevelSetWalls(BOX.image, dtype=torch.float32)
+        q = torch.tensor([[60.0, 13.0]], dtype=torch.float32)
+        n, _ = walls(q, q - torch.tensor([[0.0, 2.0]], dtype=torch.float32))
+    finally:
+        torch.set_default_dtype(before)
+    assert n.dtype == torch.float32

@@ -8,7 +8,8 @@ and asks *walls* for n and :math:`\alpha`:
 
 ====================== ==========================================================================
 :class:`PatchWalls`    the paper's networks (appendix A.3), which see patches of a picture
-:class:`LevelSetWalls` one learnt function of the picture, whose zero is the wall: the default
+:class:`LevelSetWalls` one function of the picture, whose zero is the wall: the default.  Where
+                       pixels are black or white it is known, where they are grey it is learnt
 :class:`KnownWalls`    the exact walls of a room, to compare with
 ====================== ==========================================================================
 

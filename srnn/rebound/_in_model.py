@@ -1,5 +1,6 @@
 """What a model does about its walls: units, the start of training, and what it refuses."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from srnn._types import StateSeries
 from srnn.data import Trajectories
 from srnn.fields import weight_of
 from srnn.integrators import Integrator
+from srnn.rebound._known import KnownWalls
 from srnn.rebound._module import WalledH
 from srnn.rebound._picture import PictureWalls
 from srnn.rebound._scaled import ScaledWalls
@@ -42,8 +44,9 @@ def start(
     """
     method = integrators.rescaled(integrator, scale.time)
     assert method is not None  # only recurrent networks have none
+    found = 0
     if fit_free_motion(net, method, windows) or weight_of(net.inner) is None:
-        start_from_rebounds(
+        found = start_from_rebounds(
             net,
             method,
             windows,
@@ -53,33 +56,39 @@ def start(
             generator=generator,
             progress=progress,
         )
+    if not found and isinstance(net.walls, PictureWalls):
+        warnings.warn(
+            "The walls keep the start that they were drawn with: the data show too few rebounds, "
+            "or the Hamiltonian has no quadratic term to start from, HNet(..., quadratic=True). "
+            "Through rollouts alone walls are slow to learn; preset='paper' has a recipe for it.",
+            stacklevel=4,
+        )
 
 
-def check_reach(walls: Any, data: Trajectories) -> None:
-    """Refuse data whose steps are longer than the walls can see."""
+def check_reach(walls: Any, steps: Tensor, dt: float) -> None:
+    """Refuse steps, of these lengths in pixels, that are longer than the walls can see."""
     reach = getattr(walls, "reach", None)
     if reach is None:
         return
-    steps = data.q.diff(dim=0).norm(dim=-1)
     longest = float(steps.max())
     # Noise may push a few over the limit.
     if float((steps > reach).float().mean()) > 1e-3:
         raise ValueError(
             f"Expected steps of at most {reach:g} pixels, half the patch that the walls are seen "
-            f"on; the longest is {longest:.2f} in dt={data.dt:g}. Observe at a dt of at most "
-            f"{data.dt * reach / longest:.2g}, take balls of at most {reach / data.dt:.3g} pixels "
-            "a unit of time, or use srnn.rebound.LevelSetWalls, which have no such limit."
+            f"on; the longest is {longest:.2f} in dt={dt:g}. Take a dt of at most "
+            f"{dt * reach / longest:.2g} or more substeps, balls of at most {reach / dt:.3g} "
+            "pixels a unit of time, or use srnn.rebound.LevelSetWalls, which have no such limit."
         )
 
 
-def check_starts(walls: Any, z: Tensor) -> None:
+def check_starts(walls: Any, z: Tensor, *, depth: float = 1e-3) -> None:
     """Refuse states ``(..., batch, 2*dim)`` inside of a wall or outside of the picture."""
-    if not isinstance(walls, PictureWalls):
+    if not isinstance(walls, (PictureWalls, KnownWalls)):
         return
     q = _checks.halves(z)[0]
     q = q.reshape(-1, *q.shape[-2:])  # (time, batch, dim)
     for wrong, where in (
-        (walls.on_wall(q), "inside a wall"),
+        (walls.on_wall(q, depth), "inside a wall"),
         (~walls.inside(q), "off the picture"),
     ):
         if bool(wrong.any()):
@@ -96,7 +105,7 @@ def check_starts(walls: Any, z: Tensor) -> None:
 
 def stopped_outside(walls: Any, states: StateSeries) -> StateSeries:
     """Make a trajectory NaN from where it has left the picture, as through a gap in a wall."""
-    if not isinstance(walls, PictureWalls):
+    if not isinstance(walls, (PictureWalls, KnownWalls)):
         return states
     left = ~walls.inside(_checks.halves(states)[0])
     gone = left.int().cummax(dim=0).values.bool()

@@ -14,6 +14,9 @@ from srnn.systems._outline import normals_of
 
 __all__ = ["KnownWalls"]
 
+_TOUCH = 1e-3
+"""Pixels within which a ball is on a wall: single precision may put it a little behind."""
+
 
 class KnownWalls:
     r"""The exact rebounds of a room whose walls are known.
@@ -49,7 +52,7 @@ class KnownWalls:
         self.restitution = _checks.unit_interval(restitution, "restitution")
         segments, gaps = room.segments.numpy(), room.gaps.numpy()
         normals = normals_of(np.concatenate((segments, gaps)))
-        self._contacts = Contacts.of(segments, gaps, normals, 0.0, room.touch)
+        self._contacts = Contacts.of(segments, gaps, normals, 0.0, _TOUCH)
 
     def __call__(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
         r"""Give n and :math:`\alpha` of the steps from `q` to `tentative`."""
@@ -66,3 +69,13 @@ class KnownWalls:
             torch.from_numpy(length * n).to(q).reshape(q.shape),
             torch.from_numpy(alpha).to(q).reshape(*q.shape[:-1], 1),
         )
+
+    def on_wall(self, q: Half, depth: float = _TOUCH) -> Tensor:
+        """Whether `q` ``(..., 2)`` is more than `depth` pixels outside of the free space."""
+        return self.inside(q) & ~self.room.contains(q) & (self.room.distance(q) > depth)
+
+    def inside(self, q: Half) -> Tensor:
+        """Whether `q` ``(..., 2)`` is on the room's picture."""
+        rows, columns = self.room.size
+        x, y = q[..., 0], q[..., 1]
+        return (x >= 0) & (x < columns) & (y > 0) & (y <= rows)

@@ -16,13 +16,14 @@ __all__ = ["LevelSetWalls"]
 
 _SCALES = (0.0, 1.0, 2.0)
 _FIRST = 1  # the scale that w starts with
+_OFF = 0.25  # pixels from the border of a pixel at which a rebound is not on it
 _SPACING = 0.5  # pixels between the places of a step that are looked at
 _BISECTIONS = 14
 _SHARPNESS = 10.0  # of the sign of w in the start, a pixel
 
 
 class LevelSetWalls(PictureWalls):
-    r"""Walls learnt as the zero set of a function w of the picture, positive inside of the wall.
+    r"""Walls as the zero set of a function w of the picture, positive inside of the wall.
 
     .. math:: w(q) = a \cdot f(q) + N(f(q)), \qquad f_k(q) = (G_{\sigma_k} * I)(q) - 1/2,
 
@@ -33,9 +34,10 @@ class LevelSetWalls(PictureWalls):
     :math:`\partial\alpha/\partial\theta = -(\partial w/\partial\theta)/(\nabla w \cdot (\tilde q -
     q_t))` by the implicit function theorem.
 
-    What the paper learns as three functions is here one, so that the three agree; and since w knows
-    no direction and N is odd, what is learnt at the straight walls of one room holds at slanted
-    walls, and at corners that point into the room as at those that point out of it.
+    What the paper learns as three functions is here one, so that the three agree.  w knows no
+    direction, and N is odd: corners that point into the room are taken as those that point out of
+    it.  It starts with N = 0 and the second of the three pictures, which is right at straight walls
+    of any direction before anything is learnt.
 
     Parameters
     ----------
@@ -46,7 +48,9 @@ class LevelSetWalls(PictureWalls):
     crisp : bool
         Take the wall to be the border where a pixel of value 0 meets one of value 1.  In a room
         whose walls all run along pixels, such as the paper's, w is then known without learning, to
-        the corners; what is learnt is at work in pixels of grey, such as those of slanted walls.
+        the corners, and training changes nothing of it; what is learnt is at work in pixels of
+        grey, such as those of slanted walls.  ``fit`` sets it to False where the observed rebounds
+        are not on such borders, as those of a ball with a radius are not.
     restitution : float or "learnt"
         As :class:`PatchWalls`.
     generator : torch.Generator, optional
@@ -103,6 +107,7 @@ class LevelSetWalls(PictureWalls):
         self.weights = nn.Parameter(start.to(like))
         self.restitution = Restitution(restitution, like=like)
         self._show(image, like)
+        self.eval()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -112,6 +117,21 @@ class LevelSetWalls(PictureWalls):
             "crisp": self.crisp,
             "restitution": self.restitution.config,
         }
+
+    @torch.no_grad()
+    def settle(self, position: Half) -> None:
+        """Give up crisp pixels if balls rebound elsewhere, as one with a radius does.
+
+        Examples
+        --------
+        >>> import srnn, torch
+        >>> walls = LevelSetWalls(srnn.systems.Room.box().image)
+        >>> walls.settle(torch.full((20, 2), 14.0))  # two pixels off the walls
+        >>> walls.crisp
+        False
+        """
+        if self.crisp and bool(self.level(position).abs().median() > _OFF):
+            self.crisp = False
 
     def level(self, q: Half) -> Tensor:
         """Return w at `q` ``(..., 2)`` in pixels, shape ``(...)``: positive inside of a wall.
@@ -191,7 +211,7 @@ class LevelSetWalls(PictureWalls):
                 _, gradient = self.slope(start + place * way)
             normal = gradient * (gradient.square().sum(dim=-1, keepdim=True) + 1e-12).rsqrt()
             alpha = alpha.index_put((rows,), torch.where(into, place, 1.0))
-            n = n.index_put((rows,), self.restitution.length() * into * normal)
+            n = n.index_put((rows,), self.restitution.length() * into.to(normal) * normal)
         return n.reshape(*shape, 2), alpha.reshape(*shape, 1)
 
     @torch.no_grad()

@@ -58,7 +58,7 @@ class WalledH(nn.Module):
             )
         self.separable = True
         self._field = HamiltonianField(hamiltonian)
-        self.eval()
+        self.training = False  # until something trains it; its parts keep their own modes
 
     @property
     def config(self) -> dict[str, Any]:
@@ -71,8 +71,8 @@ class WalledH(nn.Module):
             kind = type(part).__name__
             if kind not in known:
                 raise TypeError(
-                    f"A model with {name} of type {kind} is not saved whole; save its weights by "
-                    "torch.save(model.net.state_dict(), path)."
+                    f"A model with {name} of type {kind} is not saved: only the library's own "
+                    "Hamiltonians and walls are."
                 )
             parts[name] = [kind, part.config]
         picture = list(self.walls.image.shape)

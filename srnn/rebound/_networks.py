@@ -99,6 +99,7 @@ class PatchWalls(PictureWalls):
             self.gate.linears[-1].bias.fill_(1.0)
         self.restitution = Restitution(restitution, like=self.first.weight)
         self._show(image, self.first.weight)
+        self.eval()  # to predict is what walls are asked for until something trains them
 
     @property
     def config(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class PictureWalls(nn.Module):
     Attributes
     ----------
     image : Tensor, shape (rows, columns)
-        Change it for another room: ``walls.image = room.image``.
+        :meth:`show` changes it for that of another room.
     restitution : Restitution
     """
 
@@ -66,6 +66,42 @@ class PictureWalls(nn.Module):
     def free_loss(self, q: Half, tentative: Half) -> Tensor:
         """How badly each of some steps that did not rebound is told, shape ``(...)``."""
 
+    def show(self, picture: Any) -> None:
+        """Look at another picture, as of a room that nothing was trained in.
+
+        Parameters
+        ----------
+        picture : Tensor, shape (rows, columns), or Room
+            Of any size.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is no picture.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> walls.show(srnn.systems.Room.box(size=64, wall=6))
+        >>> walls.image.shape
+        torch.Size([64, 64])
+        """
+        image = _checks.picture(getattr(picture, "image", picture), "picture")
+        self.image = image.detach().clone().to(self.image)
+
+    def settle(self, position: Half) -> None:
+        """Look at where balls were observed to rebound ``(n, 2)``, before the start is fitted.
+
+        Examples
+        --------
+        >>> import srnn, torch
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> walls.settle(torch.full((20, 2), 14.0))  # two pixels off the walls
+        >>> walls.crisp
+        False
+        """
+
     def _show(self, image: Picture, like: Tensor) -> None:
         picture = _checks.picture(image, "image").detach().clone().to(like)
         self.register_buffer("image", picture)
@@ -85,12 +121,16 @@ class PictureWalls(nn.Module):
         return q
 
     @torch.no_grad()
-    def on_wall(self, q: Half) -> Tensor:
-        """Whether the pixel at `q` ``(..., 2)`` is a wall's all over; False off the picture.
+    def on_wall(self, q: Half, depth: float = 1e-3) -> Tensor:
+        """Whether all is wall within `depth` pixels of `q` ``(..., 2)``; False off the picture.
 
         A pixel of grey is partly free.
         """
-        return self.inside(q) & (self.image[self._place(q)] > 0.99)
+        wall = self.inside(q)
+        for x in (-depth, depth):
+            for y in (-depth, depth):
+                wall = wall & (self.image[self._place(q + q.new_tensor((x, y)))] > 0.99)
+        return wall
 
     def _place(self, q: Half) -> tuple[Tensor, Tensor]:
         """Row and column of the pixel at `q`, or of the nearest one."""

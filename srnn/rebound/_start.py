@@ -81,6 +81,7 @@ def start_from_rebounds(
     iterations = walls.start_steps if iterations is None else iterations
     generator = _checks.as_generator(generator)
     position = seen.position * unit + origin
+    walls.settle(position[hits])
     _regress(walls, q, tentative, position, seen, hits, free, iterations, generator, progress)
     return len(hits)
 

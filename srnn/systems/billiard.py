@@ -90,7 +90,7 @@ class Billiard(SeparableSystem):
         self.speed = _checks.non_negative(speed, "speed")
 
     def kinetic(self, p: Half) -> Energy:
-        """Kinetic energy |p|^2 / (2 m)."""
+        r"""Kinetic energy :math:`|p|^2 / (2 m)`."""
         return (p * p).sum(dim=-1) / (2 * self.mass)
 
     def potential(self, q: Half) -> Energy:
