@@ -71,11 +71,27 @@ class KnownWalls:
         )
 
     def on_wall(self, q: Half, depth: float = _TOUCH) -> Tensor:
-        """Whether `q` ``(..., 2)`` is more than `depth` pixels outside of the free space."""
+        """Whether `q` ``(..., 2)`` is more than `depth` pixels outside of the free space.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.KnownWalls(srnn.systems.Room.box())
+        >>> walls.on_wall(torch.tensor([[60.0, 60.0], [60.0, 12.0], [60.0, 6.0]])).tolist()
+        [False, False, True]
+        """
         return self.inside(q) & ~self.room.contains(q) & (self.room.distance(q) > depth)
 
     def inside(self, q: Half) -> Tensor:
-        """Whether `q` ``(..., 2)`` is on the room's picture."""
+        """Whether `q` ``(..., 2)`` is on the room's picture.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.KnownWalls(srnn.systems.Room.box())
+        >>> walls.inside(torch.tensor([[60.0, 60.0], [60.0, -1.0]])).tolist()
+        [True, False]
+        """
         rows, columns = self.room.size
         x, y = q[..., 0], q[..., 1]
         return (x >= 0) & (x < columns) & (y > 0) & (y <= rows)

@@ -247,13 +247,31 @@ class LevelSetWalls(PictureWalls):
 
     @torch.no_grad()
     def sees(self, q: Half, tentative: Half) -> Tensor:
-        """Whether a wall is near the end of each step."""
+        """Whether a wall is near the end of each step.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
+        >>> walls.sees(q, q - 1.0).tolist()
+        [False, True]
+        """
         return self._sampled()(tentative)[..., -1] > 1e-2
 
     def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
         """Squared error of w, and of its slope, where a ball rebounded; entropy of its sign.
 
         w is to be zero there, and to rise into the wall as a distance in pixels does.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> q, up = torch.tensor([[60.0, 13.0]]), torch.tensor([[0.0, 1.0]])
+        >>> half = torch.tensor([[0.5]])  # from 1 pixel above the floor to 1 pixel in it
+        >>> walls.hit_loss(q, q - 2 * up, q - up, up, half).shape
+        torch.Size([1])
         """
         value, gradient = self.slope(position)
         learns = self._open(position)
@@ -266,7 +284,16 @@ class LevelSetWalls(PictureWalls):
         return off + (beyond + before) / _SHARPNESS
 
     def free_loss(self, q: Half, tentative: Half) -> Tensor:
-        """Entropy of the sign of w at both ends of a step."""
+        """Entropy of the sign of w at both ends of a step.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
+        >>> walls.free_loss(q, q - 1.0).shape
+        torch.Size([2])
+        """
         levels = self._open_level(torch.stack((q, tentative)))
         return nn.functional.softplus(_SHARPNESS * levels).sum(dim=0) / _SHARPNESS
 

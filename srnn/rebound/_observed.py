@@ -26,7 +26,21 @@ __all__ = ["ObservedRebounds", "observed_rebounds"]
 
 
 class ObservedRebounds(NamedTuple):
-    """What one step each of many balls shows, over the last axis but one of the states."""
+    """What one step each of many balls shows, over the last axis but one of the states.
+
+    Examples
+    --------
+    Two pixels above the floor, at 30 pixels a second downwards:
+
+    >>> import torch, srnn
+    >>> ball = srnn.systems.Billiard()
+    >>> start = torch.tensor([[60.0, 14.0, 0.0, -30.0], [60.0, 60.0, 0.0, -30.0]])
+    >>> z = ball.simulate(2, steps=1, dt=0.1, initial_state=start).values
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> seen = observed_rebounds(srnn.fields.as_field(ball), leapfrog, z[0], z[1], 0.1)
+    >>> seen.hit.tolist(), round(seen.alpha[0].item(), 2)
+    ([True, False], 0.66)
+    """
 
     tentative: Tensor
     """State after a step without walls."""

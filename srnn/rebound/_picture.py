@@ -27,6 +27,12 @@ class PictureWalls(nn.Module):
     image : Tensor, shape (rows, columns)
         :meth:`show` changes it for that of another room.
     restitution : Restitution
+
+    Examples
+    --------
+    >>> import srnn
+    >>> isinstance(srnn.rebound.PatchWalls(srnn.systems.Room.box().image), PictureWalls)
+    True
     """
 
     restitution: Restitution
@@ -40,11 +46,29 @@ class PictureWalls(nn.Module):
 
     @abstractmethod
     def forward(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
-        r"""Give n and :math:`\alpha` of the steps from `q` to `tentative`, in pixels."""
+        r"""Give n and :math:`\alpha` of the steps from `q` to `tentative`, in pixels.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> n, alpha = walls(torch.tensor([[60.0, 13.0]]), torch.tensor([[60.0, 11.0]]))
+        >>> n.shape, round(alpha.item(), 3)
+        (torch.Size([1, 2]), 0.5)
+        """
 
     @abstractmethod
     def sees(self, q: Half, tentative: Half) -> Tensor:
-        """Whether a wall is in sight of each step, shape ``(...)``."""
+        """Whether a wall is in sight of each step, shape ``(...)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
+        >>> walls.sees(q, q - 1.0).tolist()
+        [False, True]
+        """
 
     @abstractmethod
     def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
@@ -60,11 +84,29 @@ class PictureWalls(nn.Module):
             Unit normals, of either sign.
         alpha : Tensor, shape (..., 1)
             Instants.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> q, up = torch.tensor([[60.0, 13.0]]), torch.tensor([[0.0, 1.0]])
+        >>> half = torch.tensor([[0.5]])  # from 1 pixel above the floor to 1 pixel in it
+        >>> walls.hit_loss(q, q - 2 * up, q - up, up, half).shape
+        torch.Size([1])
         """
 
     @abstractmethod
     def free_loss(self, q: Half, tentative: Half) -> Tensor:
-        """How badly each of some steps that did not rebound is told, shape ``(...)``."""
+        """How badly each of some steps that did not rebound is told, shape ``(...)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
+        >>> walls.free_loss(q, q - 1.0).shape
+        torch.Size([2])
+        """
 
     def show(self, picture: Any) -> None:
         """Look at another picture, as of a room that nothing was trained in.
@@ -125,6 +167,13 @@ class PictureWalls(nn.Module):
         """Whether all is wall within `depth` pixels of `q` ``(..., 2)``; False off the picture.
 
         A pixel of grey is partly free.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> walls.on_wall(torch.tensor([[60.0, 60.0], [60.0, 12.0], [60.0, 6.0]])).tolist()
+        [False, False, True]
         """
         wall = self.inside(q)
         for x in (-depth, depth):
@@ -139,7 +188,15 @@ class PictureWalls(nn.Module):
         return row.long(), q[..., 0].floor().nan_to_num().clamp(0, columns - 1).long()
 
     def inside(self, q: Half) -> Tensor:
-        """Whether `q` ``(..., 2)`` is inside of the picture."""
+        """Whether `q` ``(..., 2)`` is inside of the picture.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
+        >>> walls.inside(torch.tensor([[60.0, 60.0], [60.0, -1.0]])).tolist()
+        [True, False]
+        """
         rows, columns = self.image.shape
         x, y = q[..., 0], q[..., 1]
         return (x >= 0) & (x < columns) & (y > 0) & (y <= rows)

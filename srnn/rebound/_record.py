@@ -14,7 +14,15 @@ __all__ = ["ReboundRecord", "record"]
 
 
 class ReboundRecord(NamedTuple):
-    r"""The rebounds of a batch of rollouts, up to ``rebounds`` of them in each step."""
+    r"""The rebounds of a batch of rollouts, up to ``rebounds`` of them in each step.
+
+    Examples
+    --------
+    >>> import torch
+    >>> n, time = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[0.02]]])
+    >>> ReboundRecord(n, time).hit.tolist()
+    [[[True]]]
+    """
 
     n: Tensor
     r"""The vectors n, shape (steps, batch, rebounds, dim), zero where there is no rebound."""

@@ -23,6 +23,12 @@ class Restitution(nn.Module):
         In [0, 1], or a parameter that starts at 0.9 and stays between 0 and 1.
     like : Tensor
         Tells dtype and device.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Restitution(0.5, like=torch.empty(0)).length()  # squared, 3/4
+    0.8660254037844386
     """
 
     logit: nn.Parameter | None
@@ -42,13 +48,29 @@ class Restitution(nn.Module):
         return float(self.config if self.logit is None else torch.sigmoid(self.logit.detach()))
 
     def set(self, value: float) -> None:
-        """Start a learnt coefficient at `value`."""
+        """Start a learnt coefficient at `value`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> restitution = Restitution("learnt", like=torch.empty(0))
+        >>> restitution.set(0.8)
+        >>> round(restitution.value, 6)
+        0.8
+        """
         if self.logit is not None:
             with torch.no_grad():
                 self.logit.fill_(torch.logit(torch.tensor(value), eps=1e-4).item())
 
     def length(self) -> Any:
-        """Return the length of n at a rebound."""
+        """Return the length of n at a rebound.
+
+        Examples
+        --------
+        >>> import torch
+        >>> Restitution(1.0, like=torch.empty(0)).length()
+        1.0
+        """
         if self.logit is None:
             return math.sqrt((1 + self.config) / 2)
         return ((1 + torch.sigmoid(self.logit)) / 2).sqrt()

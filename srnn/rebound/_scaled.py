@@ -20,6 +20,14 @@ class ScaledWalls:
         Walls in pixels.
     unit : float
     origin : Tensor, shape (dim,)
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> room = srnn.systems.Room.box()
+    >>> walls = ScaledWalls(srnn.rebound.KnownWalls(room), 2.0, torch.tensor([10.0, 10.0]))
+    >>> walls(torch.tensor([[30.0, 2.0]]), torch.tensor([[30.0, 0.0]]))[1].item()  # y: 14 to 10
+    0.5
     """
 
     def __init__(self, walls: Any, unit: float, origin: Tensor) -> None:

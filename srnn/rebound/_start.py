@@ -63,6 +63,21 @@ def start_from_rebounds(
     int
         The number of rebounds that the start was made from.  0 if there are too few, or the walls
         are not learnt from a picture; they are then left as they were.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> data = srnn.systems.Billiard().simulate(
+    ...     200, steps=9, dt=0.1, generator=torch.Generator().manual_seed(0)
+    ... )
+    >>> walls = srnn.rebound.PatchWalls(srnn.systems.Room.box().image)
+    >>> net, leapfrog = WalledH(srnn.QuadraticH(2), walls), srnn.integrators.get("leapfrog")
+    >>> _ = fit_free_motion(net, leapfrog, data)
+    >>> found = start_from_rebounds(
+    ...     net, leapfrog, data, unit=1.0, origin=torch.zeros(2), iterations=10
+    ... )
+    >>> found > 50
+    True
     """
     walls = net.walls
     if not isinstance(walls, PictureWalls):
@@ -159,6 +174,19 @@ def fit_free_motion(net: WalledH, method: Integrator, windows: Trajectories) -> 
     -------
     bool
         Whether there was a quadratic term to start.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> data = srnn.systems.Billiard().simulate(
+    ...     200, steps=9, dt=0.1, generator=torch.Generator().manual_seed(0)
+    ... )
+    >>> walls = srnn.rebound.PatchWalls(srnn.systems.Room.box().image)
+    >>> net, leapfrog = WalledH(srnn.QuadraticH(2), walls), srnn.integrators.get("leapfrog")
+    >>> fit_free_motion(net, leapfrog, data)
+    True
+    >>> round(net.inner.potential.vector[1].item(), 3)  # g
+    9.0
     """
     before, after = windows.values[:-1].flatten(0, 1), windows.values[1:].flatten(0, 1)
     kept = torch.ones(len(before), dtype=torch.bool, device=before.device)
