@@ -179,7 +179,7 @@ def test_a_quadratic_hamiltonian() -> None:
         (system.potential_gradient(z[:, :3]), system.kinetic_gradient(z[:, 3:])), -1
     )
     torch.testing.assert_close(slope, expected)
-    hessian = torch.func.vmap(torch.func.hessian(system))(z)
+    hessian = torch.func.vmap(torch.func.jacrev(torch.func.jacrev(system)))(z)
     kinetic, potential = system.kinetic_hessian(z[:, 3:]), system.potential_hessian(z[:, :3])
     torch.testing.assert_close(torch.vmap(torch.block_diag)(potential, kinetic), hessian)
     assert system.kinetic_hessian(z[:, 3:].float()).dtype == torch.float32
