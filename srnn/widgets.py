@@ -76,7 +76,7 @@ for (const box of document.querySelectorAll('.srnn-ball:not([data-ready])')) {
     clock.textContent = `t = ${time.toFixed(1)} s`;
   };
   const frame = now => {
-    time = (time + speed * Math.min(now - before, 100) / 1000) % (last * dt);
+    time = (time + speed * Math.max(0, Math.min(now - before, 100)) / 1000) % (last * dt);
     before = now;
     show();
     running = requestAnimationFrame(frame);
