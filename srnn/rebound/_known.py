@@ -8,6 +8,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Half
+from srnn.rebound._picture import on_picture
 from srnn.systems import Room
 from srnn.systems._contacts import Walls as Contacts
 from srnn.systems._outline import normals_of
@@ -92,6 +93,4 @@ class KnownWalls:
         >>> walls.inside(torch.tensor([[60.0, 60.0], [60.0, -1.0]])).tolist()
         [True, False]
         """
-        rows, columns = self.room.size
-        x, y = q[..., 0], q[..., 1]
-        return (x >= 0) & (x < columns) & (y > 0) & (y <= rows)
+        return on_picture(q, *self.room.size)

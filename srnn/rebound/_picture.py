@@ -197,6 +197,10 @@ class PictureWalls(nn.Module):
         >>> walls.inside(torch.tensor([[60.0, 60.0], [60.0, -1.0]])).tolist()
         [True, False]
         """
-        rows, columns = self.image.shape
-        x, y = q[..., 0], q[..., 1]
-        return (x >= 0) & (x < columns) & (y > 0) & (y <= rows)
+        return on_picture(q, *self.image.shape)
+
+
+def on_picture(q: Half, rows: int, columns: int) -> Tensor:
+    """Whether `q` ``(..., 2)`` is on a picture of so many pixels."""
+    x, y = q[..., 0], q[..., 1]
+    return (x >= 0) & (x < columns) & (y > 0) & (y <= rows)
