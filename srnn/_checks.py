@@ -227,6 +227,18 @@ def is_own_step(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("init", "step", "read"))
 
 
+def transformed() -> bool:
+    """Whether one of torch.func's transformations, or forward-mode differentiation, is going on.
+
+    What is written out by hand for plain tensors then has to give way to PyTorch's own operations.
+    """
+    levels = (
+        torch._C._functorch.maybe_current_level() is not None,
+        torch.autograd.forward_ad._current_level >= 0,
+    )
+    return any(levels)
+
+
 def halves(value: Tensor) -> tuple[Tensor, Tensor]:
     """Split states into (q, p)."""
     dim = value.shape[-1] // 2

@@ -1,6 +1,7 @@
 """A multi-layer perceptron that also gives its own input gradient in closed form."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from srnn import _checks
 from srnn._types import Hessians
 
-__all__ = ["MLP", "linear"]
+__all__ = ["MLP", "input_gradient", "linear"]
 
 
 def linear(
@@ -42,6 +43,37 @@ def linear(
             drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.copy_(bound * (2 * drawn - 1))
     return layer.to(device=_checks.device(device), dtype=_checks.weight_dtype(dtype))
+
+
+def input_gradient(x: Tensor, hidden: Sequence[tuple[Tensor, Tensor]], row: Tensor) -> Tensor:
+    r"""Gradient in x of a network of tanh units with one output, in closed form.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., inputs)
+    hidden : sequence of (Tensor, Tensor)
+        Weights and biases of the hidden layers.
+    row : Tensor, shape (width,)
+        Weights of the output.
+
+    Returns
+    -------
+    Tensor, shape (..., inputs)
+
+    Examples
+    --------
+    >>> import torch
+    >>> input_gradient(torch.zeros(1), [(torch.ones(1, 1), torch.zeros(1))], torch.ones(1))
+    tensor([1.])
+    """
+    slopes = []
+    for weight, bias in hidden:
+        x = torch.tanh(nn.functional.linear(x, weight, bias))
+        slopes.append(1 - x * x)
+    gradient = row
+    for (weight, _), slope in zip(reversed(hidden), reversed(slopes), strict=True):
+        gradient = (gradient * slope) @ weight
+    return gradient
 
 
 class MLP(nn.Module):
@@ -134,14 +166,7 @@ class MLP(nn.Module):
         x = _checks.input_of(layers[0].weight, x, "x")
         *inner, last = layers
         self._one_output(last)
-        slopes = []
-        for layer in inner:
-            x = torch.tanh(layer(x))
-            slopes.append(1 - x * x)
-        gradient: Tensor = last.weight[0]
-        for layer, slope in zip(reversed(inner), reversed(slopes), strict=True):
-            gradient = (gradient * slope) @ layer.weight
-        return gradient
+        return input_gradient(x, [(layer.weight, layer.bias) for layer in inner], last.weight[0])
 
     def input_hessian(self, x: Float[Tensor, "*batch inputs"]) -> Hessians:
         r"""Second derivatives of a one-output network in its input, in closed form.

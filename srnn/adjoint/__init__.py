@@ -1,0 +1,1 @@
+"""Gradients of a rollout that keep less than its whole graph."""

@@ -1,0 +1,148 @@
+"""Which way a rollout is differentiated, and how that is asked for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn.adjoint._function import Run, run
+from srnn.adjoint._network import Network
+from srnn.adjoint._products import Products
+from srnn.adjoint._program import program
+from srnn.fields import Field
+from srnn.integrators import Integrator
+
+__all__ = ["GRADIENTS", "Gradient", "fused"]
+
+GRADIENTS = (
+    None,
+    "autograd",
+    "stored",
+    "recompute",
+    "reversible",
+    "reversible-exact",
+    "continuous",
+)
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """How a rollout is differentiated.
+
+    Parameters
+    ----------
+    name : str or None
+        One of ``srnn.adjoint.GRADIENTS``; see :mod:`srnn.adjoint`.
+    products : torch.dtype, optional
+        Round the factors of matrix products to this precision, such as ``torch.bfloat16``.
+        Everything else keeps the states' own.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is unknown, or a precision is asked of "autograd" or "continuous".
+
+    Examples
+    --------
+    >>> import torch
+    >>> Gradient("recompute", products=torch.bfloat16).name
+    'recompute'
+    """
+
+    name: str | None = None
+    products: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        _checks.choice(self.name, "gradient", GRADIENTS)
+        if self.products is None:
+            return
+        if not isinstance(self.products, torch.dtype) or not self.products.is_floating_point:
+            raise TypeError(
+                f"Expected `products` to be a floating-point torch.dtype; got {self.products!r}."
+            )
+        if self.name in ("autograd", "continuous"):
+            raise ValueError(
+                f"gradient={self.name!r} multiplies matrices in the states' own precision; "
+                "`products` is for the fused ways, such as 'stored'."
+            )
+
+
+def fused(
+    field: Field,
+    method: Integrator,
+    z0: Tensor,
+    *,
+    dt: float,
+    steps: int,
+    substeps: int,
+    gradient: Gradient,
+) -> Tensor | None:
+    """Roll out by the fused adjoint, or return None where it was not asked for by name and cannot.
+
+    Parameters
+    ----------
+    field, method, z0, steps, substeps
+        As :func:`srnn.rollout`, already checked.
+    dt : float
+        Negative for a rollout backwards in time.
+    gradient : Gradient
+
+    Returns
+    -------
+    Tensor, shape (steps + 1, ..., 2*dim), or None
+
+    Raises
+    ------
+    ValueError
+        If it was asked for by name and the field or the method has no fused adjoint.
+    """
+    required = gradient.name is not None or gradient.products is not None
+    net, scale = _network(field)
+    if net is None:
+        return _refuse(
+            required,
+            gradient,
+            f"the networks srnn.HNet and srnn.ONet; got {type(_inside(field)).__name__}",
+        )
+    if _checks.transformed() or torch.compiler.is_compiling():
+        return None  # the plain operations, which PyTorch transforms and compiles
+    time = 1.0 if scale is None else scale.time
+    made = program(method, bool(field.separable), dt / time, steps, substeps)
+    if made is None:
+        return _refuse(
+            required, gradient, f"splitting methods such as 'leapfrog'; got {method.name!r}"
+        )
+    if gradient.name in ("reversible", "reversible-exact") and not made.reversible:
+        return _refuse(
+            True,
+            gradient,
+            "splitting methods on a separable H, whose steps can be undone; got "
+            f"{method.name!r} on {type(net).__name__}. 'recompute' needs little memory too",
+        )
+    start = z0 if scale is None else scale.encode(z0)
+    task = Run(Network(net, Products(gradient.products)), made, gradient.name)
+    states = run(task, start.reshape(-1, start.shape[-1]))
+    states = states.reshape(steps + 1, *z0.shape)
+    return states if scale is None else scale.decode(states)
+
+
+def _refuse(required: bool, gradient: Gradient, what: str) -> None:
+    if required:
+        raise ValueError(
+            f"gradient={gradient.name!r} is for {what}. Leave `gradient` out to take what there is."
+        )
+
+
+def _inside(field: Any) -> Any:
+    inner = getattr(field, "hamiltonian", None)
+    return getattr(field, "function", field) if inner is None else inner
+
+
+def _network(field: Any) -> tuple[Any, Any]:
+    """Return the network inside a field, if it has kernels, and its units, if it has any."""
+    net, scale = _inside(field), None
+    if hasattr(net, "scale"):
+        scale, net = net.scale, _inside(net)
+    return (net, scale) if Network.known(net) else (None, None)

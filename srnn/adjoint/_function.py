@@ -1,0 +1,183 @@
+"""The rollout as one node of PyTorch's graph."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn._checks import transformed
+from srnn.adjoint._buffers import Lease, lease
+from srnn.adjoint._fixed_point import unit_for
+from srnn.adjoint._network import Kernel, Network
+from srnn.adjoint._program import Evaluate, Program
+from srnn.adjoint._sweep import Keep, Memory, backward, forward
+
+__all__ = ["Run", "run"]
+
+# Share of the largest entry of the initial states by which a reversed rollout may miss them.
+_DRIFT = 1e-2
+# Activations of a rollout up to this many bytes are kept for its backward pass; of a larger one
+# they are computed again.
+_STORED = 1 << 28
+_KEEP = {
+    "stored": Keep(inputs=True, activations=True),
+    "recompute": Keep(inputs=True, activations=False),
+    "reversible": Keep(inputs=False, activations=False),
+    "reversible-exact": Keep(inputs=False, activations=False),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program on a network."""
+
+    network: Network
+    program: Program
+    mode: str | None
+
+    @property
+    def rates(self) -> list[int]:
+        """The rates that the program asks for."""
+        return sorted({op.rate for op in self.program.operations if isinstance(op, Evaluate)})
+
+    def kernels(self, weights: Sequence[Tensor]) -> dict[int, Kernel]:
+        """Make a kernel for each of them."""
+        return self.network.kernels(weights, self.rates)
+
+    def memory(
+        self, kernels: dict[int, Kernel], like: Tensor, keep: Keep, learning: bool
+    ) -> tuple[Memory, Lease]:
+        """Borrow memory for a pass over states such as `like`, shape (batch, 2*dim)."""
+
+        def lay(memory: Tensor | None) -> Memory:
+            return Memory(
+                memory, self.network, self.program, kernels, len(like), keep, learning, like.dtype
+            )
+
+        # The layout keeps the program alive, and so its identity its own.
+        key = (self.network.layout, id(self.program), len(like), keep, learning, like.dtype)
+        (memory, _), loan = lease(
+            self.network.net, key, like, lambda: lay(None).bytes, lambda m: (lay(m), self.program)
+        )
+        return memory, loan
+
+    def keep(self, kernels: dict[int, Kernel], batch: int, width: int) -> Keep:
+        """Choose what a forward pass leaves for the backward one."""
+        if self.mode is not None:
+            return _KEEP[self.mode]
+        numbers = sum(
+            math.prod(shape)
+            for op in self.program.operations
+            if isinstance(op, Evaluate)
+            for shape in kernels[op.rate].kept(batch)
+        )
+        return _KEEP["stored" if width * numbers <= _STORED else "recompute"]
+
+
+def run(task: Run, z0: Tensor) -> Tensor:
+    """Integrate from `z0`, shape (batch, 2*dim), and return all states.
+
+    Where no gradient is asked for nothing is kept.
+    """
+    weights = task.network.weights
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (z0, *weights)):
+        states: Tensor = _Rollout.apply(task, z0, *weights)
+        return states
+    kernels = task.kernels(weights)
+    keep = Keep(inputs=False, activations=False)
+    memory, loan = task.memory(kernels, z0, keep, False)
+    out = z0.new_empty(task.program.steps + 1, *z0.shape)
+    forward(memory, task.network, task.program, kernels, z0.detach(), out, _unit(task, z0))
+    loan.release()
+    return out
+
+
+def _unit(task: Run, z0: Tensor) -> float | None:
+    return unit_for(z0) if task.mode == "reversible-exact" else None
+
+
+class _Rollout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, task: Run, z0: Tensor, *weights: Tensor) -> Tensor:
+        learning = any(ctx.needs_input_grad[2:])
+        kernels = task.kernels(weights)
+        keep = task.keep(kernels, len(z0), z0.dtype.itemsize)
+        unit = _unit(task, z0)
+        memory, loan = task.memory(kernels, z0, keep, learning)
+        out = z0.new_empty(task.program.steps + 1, *z0.shape)
+        whole = forward(memory, task.network, task.program, kernels, z0, out, unit)
+        if not (keep.inputs or keep.activations):
+            loan.release()
+        ctx.task, ctx.learning, ctx.unit, ctx.keep = task, learning, unit, keep
+        ctx.left = (memory, loan, kernels)
+        last = None
+        if task.mode in ("reversible", "reversible-exact"):
+            last = out[-1].clone() if whole is None else whole
+        ctx.last = last
+        ctx.save_for_backward(z0, *weights)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        task: Run = ctx.task
+        z0, *weights = ctx.saved_tensors
+        needed = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled() or transformed():
+            return (None, *_again(task, z0, weights, cotangents, needed))
+        memory, loan, kernels = ctx.left
+        if loan.block is None:  # given back: a reversible run, or a second backward pass
+            kernels = task.kernels(weights)
+            keep = ctx.keep if ctx.last is not None else _KEEP["recompute"]
+            memory, loan = task.memory(kernels, z0, keep, ctx.learning)
+            if ctx.last is None:
+                out = torch.empty_like(cotangents)
+                forward(memory, task.network, task.program, kernels, z0, out)
+        gradient, learnt, rebuilt = backward(
+            memory,
+            task.network,
+            task.program,
+            kernels,
+            cotangents,
+            ctx.last,
+            ctx.learning,
+            ctx.unit,
+        )
+        loan.release()
+        ctx.left = (None, loan, None)
+        if rebuilt is not None and ctx.unit is None:
+            _watch(rebuilt, z0)
+        gradients = [gradient, *(learnt or [None] * len(weights))]
+        return (None, *(g if need else None for g, need in zip(gradients, needed, strict=True)))
+
+
+def _again(
+    task: Run,
+    z0: Tensor,
+    weights: Sequence[Tensor],
+    cotangents: Tensor,
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Differentiate by PyTorch's own operations, which can be differentiated again."""
+    further = torch.is_grad_enabled()
+    with torch.enable_grad():
+        out = task.network.plain(task.program, z0, weights)
+        inputs = [x for x, need in zip((z0, *weights), needed, strict=True) if need]
+        gradients = iter(torch.autograd.grad(out, inputs, cotangents, create_graph=further))
+    return [next(gradients) if need else None for need in needed]
+
+
+def _watch(rebuilt: Tensor, z0: Tensor) -> None:
+    """Warn where the states that were rebuilt are not those of the forward pass."""
+    drift = float((rebuilt - z0).abs().max())
+    size = float(z0.abs().max())
+    if not drift <= _DRIFT * size:
+        warnings.warn(
+            f"Rebuilding the states backwards missed the initial states by {drift:.2g}, "
+            f"{drift / size:.2g} of the largest entry: the gradient is off about as much. "
+            "gradient='reversible-exact' rebuilds them to the last bit, 'recompute' keeps them.",
+            stacklevel=2,
+        )

@@ -1,0 +1,36 @@
+"""How matrices are multiplied: in the states' own precision, or in a lower one."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Products"]
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products of matrices, their factors rounded to `dtype` first where one is given.
+
+    Sums, elementwise functions, states and weights keep their own precision.
+    """
+
+    dtype: torch.dtype | None = None
+
+    def right(self, matrix: Tensor) -> Tensor:
+        """Prepare a right factor that is used again and again."""
+        return matrix if self.dtype is None else matrix.to(self.dtype)
+
+    def mm(self, a: Tensor, b: Tensor, *, out: Tensor) -> None:
+        """Write a b to `out`."""
+        if self.dtype is None:
+            torch.mm(a, b, out=out)
+        else:
+            out.copy_(torch.mm(a.to(self.dtype), b.to(self.dtype)))
+
+    def addmm(self, c: Tensor, a: Tensor, b: Tensor, *, out: Tensor) -> None:
+        """Write c + a b to `out`, which may be c."""
+        if self.dtype is None:
+            torch.addmm(c, a, b, out=out)
+        else:
+            torch.add(c, torch.mm(a.to(self.dtype), b.to(self.dtype)), out=out)
