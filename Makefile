@@ -1,7 +1,7 @@
 # Two commands, each enough on a fresh machine with Python >= 3.11:
 #   make book      execute every chapter afresh and render the book to _build/html/
 #   make test      check the stored outputs, the library, every chapter and the site
-# and for those who change things: make refresh, portable, lint, wheel, clean.
+# and for those who change things: make refresh, portable, lint, wheel, bench, clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ endif
 STAMP := $(VENV)/installed-$(shell cat pyproject.toml $(CONSTRAINTS) | cksum | tr ' \t' '--')
 
 .DEFAULT_GOAL := help
-.PHONY: help book test portable refresh lint wheel clean distclean
+.PHONY: help book test portable refresh lint wheel bench clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -28,6 +28,7 @@ help:
 	@echo "make portable  the chapters with the kernels of an old processor, one thread"
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     build the wheel, check it, install it into a fresh environment"
+	@echo "make bench     time everything beside other libraries: hours; PARTS=step,import for some"
 	@echo "make clean     remove what was built (make distclean: the environment too)"
 
 $(BIN)/python:
@@ -79,6 +80,15 @@ wheel: $(STAMP)
 	  -c $(CONSTRAINTS) dist/*.whl
 	cd $(BUILD)/wheel && $(notdir $(BIN))/python -c \
 	  "import srnn; print('srnn', srnn.__version__, 'from', srnn.__file__)"
+
+# The libraries to compare with are in an extra of their own. The results are stored: they are what
+# the chapters show.
+$(STAMP)-bench: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c $(CONSTRAINTS) -e ".[dev,bench]"
+	@touch $@
+
+bench: $(STAMP)-bench
+	$(BIN)/python benchmarks/run.py $(if $(PARTS),--only $(PARTS))
 
 clean:
 	rm -rf $(BUILD) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

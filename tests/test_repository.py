@@ -126,13 +126,14 @@ def test_each_extra_is_complete() -> None:
     extras = {
         name: {normal(Requirement(text).name) for text in texts} for name, texts in EXTRAS.items()
     }
-    assert set(extras) == {"book", "test", "dev"}
+    assert set(extras) == {"book", "test", "dev", "bench"}
     assert "srnn[book]" in EXTRAS["test"]
     assert "srnn[test]" in EXTRAS["dev"]
     assert extras["book"] >= {"jupyter-book", "nbclient", "ipykernel", "sphinx-exercise"}
     assert extras["test"] >= {"pytest", "pytest-cov", "hypothesis", "beartype", "nbval"}
     assert extras["test"] >= {"selenium", "beautifulsoup4"}
     assert extras["dev"] >= {"ruff", "mypy", "build", "twine"}
+    assert extras["bench"] == {"torchdiffeq", "torchode", "jax", "diffrax", "optax"}
 
 
 def test_every_extension_of_the_book_comes_with_the_book_extra() -> None:
