@@ -28,7 +28,7 @@ help:
 	@echo "make portable  the chapters with the kernels of an old processor, one thread"
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     build the wheel, check it, install it into a fresh environment"
-	@echo "make bench     time everything beside other libraries: hours; PARTS=step,import for some"
+	@echo "make bench     time everything beside other libraries (PARTS=step,import: some of it)"
 	@echo "make clean     remove what was built (make distclean: the environment too)"
 
 $(BIN)/python:

@@ -13,8 +13,9 @@ def jax_contestants(given: Problem) -> dict[str, Contestant | str]:
     found: dict[str, Contestant | str] = {}
     evaluations = leapfrog_evaluations(given.steps)
     for name, make, method, count in (
-        ("jax, scan", lambda g: leapfrog(g, unroll=False), "leapfrog", evaluations),
+        ("jax, scan", leapfrog, "leapfrog", evaluations),
         ("jax, scan unrolled", lambda g: leapfrog(g, unroll=True), "leapfrog", evaluations),
+        ("jax, scan recomputing", lambda g: leapfrog(g, again=True), "leapfrog", evaluations),
         ("diffrax", with_diffrax, "symplectic Euler", 2 * given.steps),
     ):
         try:
@@ -54,8 +55,13 @@ def slopes() -> Callable[[Any, Any], Any]:
     return lambda layers, x: slope(x, layers)
 
 
-def leapfrog(given: Problem, unroll: bool) -> Callable[[Any, Any, Any], Any]:
-    """Make a rollout in a scan; each gradient is that of one network."""
+def leapfrog(
+    given: Problem, unroll: bool = False, again: bool = False
+) -> Callable[[Any, Any, Any], Any]:
+    """Make a rollout in a scan; each gradient is that of one network.
+
+    With `again`, the backward pass computes a step again instead of keeping its inner values.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -71,7 +77,9 @@ def leapfrog(given: Problem, unroll: bool) -> Callable[[Any, Any, Any], Any]:
             return (q, p, force), (q, p)
 
         start = (q, p, slope(weights["potential"], q))
-        _, (qs, ps) = jax.lax.scan(step, start, length=given.steps, unroll=unroll)
+        _, (qs, ps) = jax.lax.scan(
+            jax.checkpoint(step) if again else step, start, length=given.steps, unroll=unroll
+        )
         return jnp.concatenate((q[None], qs)), jnp.concatenate((p[None], ps))
 
     return rollout
