@@ -10,7 +10,7 @@ from srnn.data import Trajectories
 from srnn.fields import as_field
 from srnn.integrators import Integrator
 from srnn.recipes import Recipe
-from srnn.rollout import integrate
+from srnn.rollout import integrate, rollout
 
 __all__ = ["derivative_loss", "trajectory_loss", "window_loss"]
 
@@ -27,6 +27,7 @@ def trajectory_loss(
     weights: Tensor | None = None,
     gate_penalty: float = 0.0,
     trim: float = 0.0,
+    gradient: str | None = None,
 ) -> Tensor:
     r"""Mean squared residual of rollouts from the first observed states, or from given ones.
 
@@ -56,6 +57,8 @@ def trajectory_loss(
         L1 norm of :math:`\gamma` (section 6).
     trim : float
         Share of the trajectories, those with the largest residuals, that is left out.
+    gradient : str, optional
+        How the rollout is differentiated; see :func:`srnn.rollout`.
 
     Returns
     -------
@@ -71,11 +74,13 @@ def trajectory_loss(
     """
     steps = len(target) - 1
     z0 = target[0] if start is None else start
-    states = list(integrate(net, integrator, z0, dt=dt, steps=steps, substeps=substeps))
+    span: dict[str, Any] = {"dt": dt, "steps": steps, "substeps": substeps}
+    if not gate_penalty:
+        prediction = rollout(net, integrator, z0, gradient=gradient, **span)
+        return _mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
+    states = list(integrate(net, integrator, z0, **span))
     prediction = torch.stack([z for z, _ in states])
     loss = _mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
-    if not gate_penalty:
-        return loss
     gates = [n.norm(dim=-1).mean() for _, state in states for n in getattr(state, "n", ())]
     return loss + gate_penalty * torch.stack(gates).mean() if gates else loss
 
@@ -172,4 +177,5 @@ def window_loss(
         weights=weights,
         gate_penalty=recipe.gate_penalty if torch.is_grad_enabled() else 0.0,
         trim=recipe.trim,
+        gradient=recipe.gradient,
     )

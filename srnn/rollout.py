@@ -8,6 +8,9 @@ from torch import Tensor
 
 from srnn import _checks, integrators
 from srnn._types import State, StateSeries
+from srnn.adjoint import Gradient
+from srnn.adjoint._choice import fused
+from srnn.adjoint._continuous import continuous_rollout
 from srnn.fields import as_field, weight_of
 
 __all__ = ["integrate", "rollout"]
@@ -22,6 +25,7 @@ def rollout(
     steps: int,
     substeps: int = 1,
     backward: bool = False,
+    gradient: str | Gradient | None = None,
 ) -> StateSeries:
     """Integrate from `z0` and return every state.
 
@@ -45,6 +49,10 @@ def rollout(
         Integrator steps of length dt / substeps between two returned states.
     backward : bool
         Integrate backwards in time, with step -dt.
+    gradient : str or srnn.adjoint.Gradient, optional
+        How the rollout is differentiated, one of ``srnn.adjoint.GRADIENTS``; see
+        :mod:`srnn.adjoint`.  By default the fastest way there is for this field and method, which
+        gives the same numbers up to rounding; "autograd" forces PyTorch's own.
 
     Returns
     -------
@@ -56,8 +64,8 @@ def rollout(
     ValueError, TypeError
         If `dt` is not positive, `steps` is less than one, the last axis of `z0` is not 2*dim, the
         integrator is unknown, an explicit splitting is asked to integrate a non-separable H, or
-        `z0` has not the dtype and the device of the field's weights.  A whole model is refused:
-        pass its field, ``model.field``.
+        `z0` has not the dtype and the device of the field's weights, or a `gradient` is named that
+        this field or method has not.  A whole model is refused: pass its field, ``model.field``.
 
     Examples
     --------
@@ -67,10 +75,16 @@ def rollout(
     >>> z.shape, bool((z[-1] - z0).abs().max() < 0.03)  # after about one period, 2 pi
     (torch.Size([64, 1, 2]), True)
     """
-    states = integrate(
-        field, integrator, z0, dt=dt, steps=steps, substeps=substeps, backward=backward
-    )
-    return torch.stack([z for z, _ in states])
+    how = gradient if isinstance(gradient, Gradient) else Gradient(gradient)
+    field, method, span = _checked(field, integrator, z0, dt, steps, substeps, backward)
+    if how.name == "continuous":
+        _refuse_jumps(method, method is field)
+        return continuous_rollout(field, method, z0, **span)
+    if how.name != "autograd":
+        states = fused(field, method, z0, gradient=how, **span)
+        if states is not None:
+            return states
+    return torch.stack([z for z, _ in _states(field, method, z0, **span)])
 
 
 def integrate(
@@ -109,6 +123,25 @@ def integrate(
     tensor([[1., 0.]]) None
     tensor([[ 0.9800, -0.1980]]) tensor([[-0.9800]])
     """
+    field, method, span = _checked(field, integrator, z0, dt, steps, substeps, backward)
+    yield from _states(field, method, z0, **span)
+
+
+def _states(
+    field: Any, method: Any, z0: Tensor, *, dt: float, steps: int, substeps: int
+) -> Iterator[tuple[Tensor, Any]]:
+    state = method.init(field, z0)
+    yield z0, state
+    for _ in range(steps):
+        for _ in range(substeps):
+            state = method.step(field, state, dt / substeps)
+        yield method.read(state), state
+
+
+def _checked(
+    field: Any, integrator: Any, z0: Any, dt: Any, steps: Any, substeps: Any, backward: bool
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the field, the method, and the times, dt with its sign."""
     dt = _checks.positive(dt, "dt")
     steps = _checks.positive_int(steps, "steps")
     substeps = _checks.positive_int(substeps, "substeps")
@@ -130,10 +163,12 @@ def integrate(
     weight = weight_of(field)
     if weight is not None:
         _checks.same_as(z0, "z0", weight, "field")
-    signed = -dt if backward else dt
-    state = method.init(field, z0)
-    yield z0, state
-    for _ in range(steps):
-        for _ in range(substeps):
-            state = method.step(field, state, signed / substeps)
-        yield method.read(state), state
+    return field, method, {"dt": -dt if backward else dt, "steps": steps, "substeps": substeps}
+
+
+def _refuse_jumps(method: Any, own_step: bool) -> None:
+    if own_step or hasattr(method, "walls"):
+        raise ValueError(
+            "gradient='continuous' is for the integration of a vector field; "
+            f"{type(method).__name__} jumps from one state to the next. Leave `gradient` out."
+        )

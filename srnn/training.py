@@ -154,6 +154,8 @@ def _fingerprint(run: Run) -> str:
     # When a run ends does not change what it does until then: it may be asked to go on.  Only
     # the cosine schedule looks ahead to the last epoch.
     del recipe["patience"]
+    # Nor does the way to the same gradient, but for rounding.
+    del recipe["gradient"]
     if run.recipe.scheduler != "cosine":
         del recipe["epochs"]
     tensors = dict(run.net.state_dict())

@@ -14,6 +14,7 @@ ROWS = [
     {"_checks", "_types", "errors", "_arrays"},
     {"data", "fields", "nn"},
     {"metrics", "integrators", "likelihood"},
+    {"adjoint"},
     {"rollout", "gradients"},
     {"systems", "flow_map"},
     {"iso", "convexity"},

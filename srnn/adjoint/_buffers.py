@@ -17,6 +17,9 @@ from torch import Tensor, nn
 __all__ = ["Lease", "carve", "lease"]
 
 _ALIGN = 64  # bytes, a cache line; products of matrices are faster on aligned rows
+# Between two arrays, so that arrays whose size is a power of two do not all begin at one place of a
+# memory page: a processor that reads one and writes another would take them for the same.
+_STAGGER = 17 * _ALIGN
 # A rollout and, while its loss is still referred to, the next one.
 _KEPT = 2
 # Of one block: those of a whole batch, of an epoch's last one, of the validation's.
@@ -120,5 +123,5 @@ def carve(
         size = math.prod(shape) * width
         if memory is not None:
             views.append(memory[at : at + size].view(dtype).view(shape))
-        at += -(-size // _ALIGN) * _ALIGN
+        at += -(-size // _ALIGN) * _ALIGN + _STAGGER
     return views, at

@@ -12,7 +12,7 @@ from srnn.adjoint._network import Network
 from srnn.adjoint._products import Products
 from srnn.adjoint._program import program
 from srnn.fields import Field
-from srnn.integrators import Integrator
+from srnn.integrators import Integrator, RungeKutta, Splitting
 
 __all__ = ["GRADIENTS", "Gradient", "fused"]
 
@@ -98,29 +98,29 @@ def fused(
     ValueError
         If it was asked for by name and the field or the method has no fused adjoint.
     """
-    required = gradient.name is not None or gradient.products is not None
     net, scale = _network(field)
     if net is None:
         return _refuse(
-            required,
             gradient,
-            f"the networks srnn.HNet and srnn.ONet; got {type(_inside(field)).__name__}",
+            f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(_inside(field)).__name__}",
         )
-    if _checks.transformed() or torch.compiler.is_compiling():
-        return None  # the plain operations, which PyTorch transforms and compiles
     time = 1.0 if scale is None else scale.time
-    made = program(method, bool(field.separable), dt / time, steps, substeps)
+    made = None
+    if isinstance(method, (Splitting, RungeKutta)):
+        made = program(method, bool(field.separable), dt / time, steps, substeps)
     if made is None:
+        name = getattr(method, "name", type(method).__name__)
         return _refuse(
-            required, gradient, f"splitting methods such as 'leapfrog'; got {method.name!r}"
+            gradient, f"'euler' and the splitting methods such as 'leapfrog'; got {name!r}"
         )
     if gradient.name in ("reversible", "reversible-exact") and not made.reversible:
         return _refuse(
-            True,
             gradient,
             "splitting methods on a separable H, whose steps can be undone; got "
-            f"{method.name!r} on {type(net).__name__}. 'recompute' needs little memory too",
+            f"{method.name!r} on {type(net).__name__} ('recompute' needs little memory too)",
         )
+    if _checks.transformed() or torch.compiler.is_compiling():
+        return None  # the plain operations, which PyTorch transforms and compiles
     start = z0 if scale is None else scale.encode(z0)
     task = Run(Network(net, Products(gradient.products)), made, gradient.name)
     states = run(task, start.reshape(-1, start.shape[-1]))
@@ -128,11 +128,14 @@ def fused(
     return states if scale is None else scale.decode(states)
 
 
-def _refuse(required: bool, gradient: Gradient, what: str) -> None:
-    if required:
-        raise ValueError(
-            f"gradient={gradient.name!r} is for {what}. Leave `gradient` out to take what there is."
-        )
+def _refuse(gradient: Gradient, what: str) -> None:
+    """Refuse what was asked for by name."""
+    if gradient.name is None and gradient.products is None:
+        return
+    asked = f"{gradient.name!r}" if gradient.products is None else f"{gradient}"
+    raise ValueError(
+        f"gradient={asked} is for {what}. Leave `gradient` out to take the fastest way there is."
+    )
 
 
 def _inside(field: Any) -> Any:

@@ -29,38 +29,22 @@ class FixedPoint:
 
     Parameters
     ----------
-    state : Tensor
+    state : Tensor, shape (features, trajectories)
         Floating point; kept equal to the whole numbers.
-    whole : Tensor
-        Same shape, int64.
     unit : float
+    whole : Tensor, optional
+        Same shape, int64, to take up; by default `state` is rounded.
     """
 
-    def __init__(self, state: Tensor, whole: Tensor, unit: float) -> None:
-        self.state, self.whole, self.unit = state, whole, unit
-
-    def start(self, z: Tensor) -> None:
-        """Round a state to whole units."""
-        self.whole.copy_((z.double() / self.unit).round())
+    def __init__(self, state: Tensor, unit: float, whole: Tensor | None = None) -> None:
+        self.state, self.unit = state, unit
+        self.whole = (state.double() / unit).round().to(torch.int64) if whole is None else whole
         self._read(slice(None))
 
-    def resume(self, whole: Tensor) -> None:
-        """Take up a state in whole units."""
-        self.whole.copy_(whole)
-        self._read(slice(None))
+    def add(self, rows: slice, rate: Tensor, factor: float) -> None:
+        """Add factor * rate, rounded to whole units; undone by -factor, since -x rounds to -n."""
+        self.whole[rows].add_((rate.double() * (factor / self.unit)).round().to(torch.int64))
+        self._read(rows)
 
-    def add(self, columns: slice, rate: Tensor, factor: float) -> None:
-        """Add factor * rate, rounded to whole units, to some columns."""
-        self.whole[:, columns].add_(self._rounded(rate, factor))
-        self._read(columns)
-
-    def subtract(self, columns: slice, rate: Tensor, factor: float) -> None:
-        """Undo `add`."""
-        self.whole[:, columns].sub_(self._rounded(rate, factor))
-        self._read(columns)
-
-    def _rounded(self, rate: Tensor, factor: float) -> Tensor:
-        return (rate.double() * (factor / self.unit)).round().to(torch.int64)
-
-    def _read(self, columns: slice) -> None:
-        self.state[:, columns].copy_(self.whole[:, columns].double() * self.unit)
+    def _read(self, rows: slice) -> None:
+        self.state[rows].copy_(self.whole[rows].double() * self.unit)

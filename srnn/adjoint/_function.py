@@ -49,17 +49,17 @@ class Run:
         return self.network.kernels(weights, self.rates)
 
     def memory(
-        self, kernels: dict[int, Kernel], like: Tensor, keep: Keep, learning: bool
+        self, kernels: dict[int, Kernel], like: Tensor, keep: Keep
     ) -> tuple[Memory, Lease]:
         """Borrow memory for a pass over states such as `like`, shape (batch, 2*dim)."""
 
         def lay(memory: Tensor | None) -> Memory:
             return Memory(
-                memory, self.network, self.program, kernels, len(like), keep, learning, like.dtype
+                memory, self.network, self.program, kernels, len(like), keep, like.dtype
             )
 
         # The layout keeps the program alive, and so its identity its own.
-        key = (self.network.layout, id(self.program), len(like), keep, learning, like.dtype)
+        key = (self.network.layout, id(self.program), len(like), keep, like.dtype)
         (memory, _), loan = lease(
             self.network.net, key, like, lambda: lay(None).bytes, lambda m: (lay(m), self.program)
         )
@@ -89,7 +89,7 @@ def run(task: Run, z0: Tensor) -> Tensor:
         return states
     kernels = task.kernels(weights)
     keep = Keep(inputs=False, activations=False)
-    memory, loan = task.memory(kernels, z0, keep, False)
+    memory, loan = task.memory(kernels, z0, keep)
     out = z0.new_empty(task.program.steps + 1, *z0.shape)
     forward(memory, task.network, task.program, kernels, z0.detach(), out, _unit(task, z0))
     loan.release()
@@ -107,7 +107,7 @@ class _Rollout(torch.autograd.Function):
         kernels = task.kernels(weights)
         keep = task.keep(kernels, len(z0), z0.dtype.itemsize)
         unit = _unit(task, z0)
-        memory, loan = task.memory(kernels, z0, keep, learning)
+        memory, loan = task.memory(kernels, z0, keep)
         out = z0.new_empty(task.program.steps + 1, *z0.shape)
         whole = forward(memory, task.network, task.program, kernels, z0, out, unit)
         if not (keep.inputs or keep.activations):
@@ -132,7 +132,7 @@ class _Rollout(torch.autograd.Function):
         if loan.block is None:  # given back: a reversible run, or a second backward pass
             kernels = task.kernels(weights)
             keep = ctx.keep if ctx.last is not None else _KEEP["recompute"]
-            memory, loan = task.memory(kernels, z0, keep, ctx.learning)
+            memory, loan = task.memory(kernels, z0, keep)
             if ctx.last is None:
                 out = torch.empty_like(cotangents)
                 forward(memory, task.network, task.program, kernels, z0, out)

@@ -17,20 +17,20 @@ class Products:
 
     dtype: torch.dtype | None = None
 
-    def right(self, matrix: Tensor) -> Tensor:
-        """Prepare a right factor that is used again and again."""
-        return matrix if self.dtype is None else matrix.to(self.dtype)
+    def left(self, matrix: Tensor) -> Tensor:
+        """Prepare a left factor that is used again and again."""
+        return matrix.contiguous() if self.dtype is None else matrix.to(self.dtype).contiguous()
 
-    def mm(self, a: Tensor, b: Tensor, *, out: Tensor) -> None:
+    def write(self, a: Tensor, b: Tensor, out: Tensor) -> None:
         """Write a b to `out`."""
         if self.dtype is None:
             torch.mm(a, b, out=out)
         else:
             out.copy_(torch.mm(a.to(self.dtype), b.to(self.dtype)))
 
-    def addmm(self, c: Tensor, a: Tensor, b: Tensor, *, out: Tensor) -> None:
-        """Write c + a b to `out`, which may be c."""
+    def add(self, a: Tensor, b: Tensor, out: Tensor) -> None:
+        """Add a b to `out`."""
         if self.dtype is None:
-            torch.addmm(c, a, b, out=out)
+            out.addmm_(a, b)
         else:
-            torch.add(c, torch.mm(a.to(self.dtype), b.to(self.dtype)), out=out)
+            out.add_(torch.mm(a.to(self.dtype), b.to(self.dtype)))

@@ -1,10 +1,11 @@
 """The passes of a rollout over pieces of its trajectories, forwards and backwards.
 
 Trajectories do not depend on each other, so a batch is worked through in pieces whose intermediate
-numbers stay in a processor's cache.
+numbers stay in a processor's cache.  Within a piece arrays have features first.
 """
 
-from collections.abc import Sequence
+import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -12,14 +13,14 @@ from torch import Tensor
 
 from srnn.adjoint._buffers import carve
 from srnn.adjoint._fixed_point import FixedPoint
-from srnn.adjoint._gather import Gather
 from srnn.adjoint._network import Kernel, Network
 from srnn.adjoint._program import Emit, Evaluate, Program
 
-__all__ = ["Keep", "Memory", "backward", "forward", "pieces"]
+__all__ = ["Keep", "Memory", "backward", "forward"]
 
-# Trajectories in a piece: few enough for the cache, enough for a product's full rate.
-_ROWS = 128
+# Trajectories in a piece: few enough for the cache, enough for a product's full rate, and a
+# multiple of what a processor works on at once.  Threads that share the work want more of it.
+_ROWS, _MULTIPLE = 64, 16
 
 
 class Keep(NamedTuple):
@@ -29,11 +30,14 @@ class Keep(NamedTuple):
     activations: bool  # what their adjoints need
 
 
-def pieces(batch: int) -> list[slice]:
-    """Cut a batch into pieces of equal size, up to one trajectory."""
-    count = max(1, -(-batch // _ROWS))
-    edges = [batch * k // count for k in range(count + 1)]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+def _pieces(batch: int) -> list[slice]:
+    """Cut a batch into pieces of about equal size."""
+    threads = torch.get_num_threads()
+    most = _ROWS if threads == 1 else 2 * _ROWS * threads
+    count = max(1, -(-batch // most))
+    size = -(-batch // (count * _MULTIPLE)) * _MULTIPLE
+    edges = [*range(0, batch, size), batch]
+    return [slice(a, b) for a, b in pairwise(edges)] or [slice(0, 0)]
 
 
 class _Rate(NamedTuple):
@@ -42,6 +46,11 @@ class _Rate(NamedTuple):
     value: Tensor
     cotangent: Tensor
     kept: list[Tensor]
+    work: list[Tensor]
+    changes: Tensor  # views of the state and of its cotangent
+    reads: Tensor
+    changes_cotangent: Tensor
+    reads_cotangent: Tensor
 
 
 class _Views:
@@ -53,33 +62,31 @@ class _Views:
         network: Network,
         kernels: dict[int, Kernel],
         rows: int,
-        learning: bool,
         dtype: torch.dtype,
     ) -> None:
         two_d = 2 * network.dim
-        shapes: list[tuple[int, ...]] = [(rows, two_d), (rows, two_d)]
+        shapes: list[tuple[int, ...]] = [(two_d, rows), (two_d, rows)]
         for kernel in kernels.values():
-            shapes += [(rows, kernel.outputs), (rows, kernel.outputs), *kernel.kept(rows)]
-        parts = {network.rates[rate].part: kernel for rate, kernel in kernels.items()}
-        for kernel in parts.values():
-            shapes += kernel.work(rows)
-            shapes += Gather.shapes(kernel.pairs, rows) if learning else []
+            shapes += [(kernel.outputs, rows), (kernel.outputs, rows)]
+            shapes += [*kernel.kept(rows), *kernel.work(rows)]
         views, self.bytes = carve(memory, shapes, dtype)
         if memory is None:
             return
         take = iter(views)
         self.state, self.cotangent = next(take), next(take)
-        self.rates = {
-            rate: _Rate(next(take), next(take), [next(take) for _ in kernel.kept(rows)])
-            for rate, kernel in kernels.items()
-        }
-        self.work, self.gathers = {}, {}
-        for part, kernel in parts.items():
-            self.work[part] = [next(take) for _ in kernel.work(rows)]
-            if learning:
-                pairs = kernel.pairs
-                stacks = [next(take) for _ in range(2 * len(pairs))]
-                self.gathers[part] = Gather(pairs, stacks, rows, network.products)
+        self.rates = {}
+        for rate, kernel in kernels.items():
+            of = network.rates[rate]
+            self.rates[rate] = _Rate(
+                next(take),
+                next(take),
+                [next(take) for _ in kernel.kept(rows)],
+                [next(take) for _ in kernel.work(rows)],
+                self.state[of.changes],
+                self.state[of.reads],
+                self.cotangent[of.changes],
+                self.cotangent[of.reads],
+            )
 
 
 class Memory:
@@ -93,8 +100,6 @@ class Memory:
         What is run.
     batch : int
     keep : Keep
-    learning : bool
-        Whether the weights' gradients are asked for.
     dtype : torch.dtype
     """
 
@@ -106,25 +111,21 @@ class Memory:
         kernels: dict[int, Kernel],
         batch: int,
         keep: Keep,
-        learning: bool,
         dtype: torch.dtype,
     ) -> None:
-        self.pieces = pieces(batch)
-        sizes = {piece.stop - piece.start for piece in self.pieces}
-        views = {
-            rows: _Views(memory, network, kernels, rows, learning, dtype)
-            for rows in sorted(sizes, reverse=True)
-        }
+        self.pieces = _pieces(batch)
+        sizes = [piece.stop - piece.start for piece in self.pieces]
+        views = {r: _Views(memory, network, kernels, r, dtype) for r in set(sizes)}
         self.bytes = max(v.bytes for v in views.values())
-        self.views = [views[piece.stop - piece.start] for piece in self.pieces]
+        self.views = [views[rows] for rows in sizes]
         numbers = [op.rate for op in program.operations if isinstance(op, Evaluate)]
-        self.inputs: list[list[Tensor]] = []
+        inputs = 1 + next(iter(kernels.values())).inputs
+        count = len(numbers) if keep.inputs else 1
+        # The rates' inputs, with a row of ones; of all evaluations or of the present one.
+        self.inputs: list[Tensor] = []
         self.kept: list[list[list[Tensor]]] = []
-        for piece in self.pieces:
-            rows = piece.stop - piece.start
-            if keep.inputs:
-                shapes = [(rows, kernels[rate].inputs) for rate in numbers]
-                self.inputs.append(self._more(memory, shapes, dtype))
+        for rows in sizes:
+            self.inputs += self._more(memory, [(count, inputs, rows)], dtype)
             if keep.activations:
                 shapes = [s for rate in numbers for s in kernels[rate].kept(rows)]
                 take = iter(self._more(memory, shapes, dtype))
@@ -140,6 +141,11 @@ class Memory:
         self.bytes += size
         return views
 
+    def ready(self) -> None:
+        """Write the rows of ones, which another layout of the same memory may have written to."""
+        for inputs in self.inputs:
+            inputs[:, -1] = 1
+
 
 def forward(
     memory: Memory,
@@ -151,37 +157,38 @@ def forward(
     unit: float | None = None,
 ) -> Tensor | None:
     """Integrate from `z0`, write every state to `out`; return the last in whole units, if asked."""
+    memory.ready()
     out[0] = z0
-    whole = None if unit is None else torch.empty(z0.shape, dtype=torch.int64, device=z0.device)
+    whole = None if unit is None else torch.empty_like(z0, dtype=torch.int64)
+    signs = {rate: network.rates[rate].sign for rate in kernels}
     for index, (piece, views) in enumerate(zip(memory.pieces, memory.views, strict=True)):
         fixed = None
-        if whole is None:
-            views.state.copy_(z0[piece])
-        else:
-            assert unit is not None
-            fixed = FixedPoint(views.state, whole[piece], unit)
-            fixed.start(z0[piece])
-        reads = {rate: views.state[:, network.rates[rate].reads] for rate in kernels}
-        changes = {rate: views.state[:, network.rates[rate].changes] for rate in kernels}
+        views.state.copy_(z0[piece].T)
+        if unit is not None:
+            fixed = FixedPoint(views.state, unit)
+        states = out[:, piece].mT
+        inputs = memory.inputs[index].unbind()
+        everywhere = [x[:-1] for x in inputs]
+        kept_all = memory.kept[index] if memory.kept else None
         for operation in program.operations:
             if isinstance(operation, Emit):
-                out[operation.index, piece] = views.state
+                states[operation.index].copy_(views.state)
                 continue
             rate = operation.rate
-            part, sign = network.rates[rate].part, network.rates[rate].sign
+            mine, kernel = views.rates[rate], kernels[rate]
             if isinstance(operation, Evaluate):
-                x, number = reads[rate], operation.number
-                if memory.inputs:
-                    memory.inputs[index][number].copy_(x)
-                kept = memory.kept[index][number] if memory.kept else views.rates[rate].kept
-                kernels[rate].activate(x, kept, views.work[part])
-                kernels[rate].value(x, kept, views.work[part], views.rates[rate].value)
+                number = operation.number if len(inputs) > 1 else 0
+                everywhere[number].copy_(mine.reads)
+                x = inputs[number]
+                kept = mine.kept if kept_all is None else kept_all[operation.number]
+                kernel.activate(x, kept, mine.work)
+                kernel.value(x, kept, mine.work, mine.value)
             elif fixed is None:
-                changes[rate].add_(views.rates[rate].value, alpha=sign * operation.factor)
+                mine.changes.add_(mine.value, alpha=signs[rate] * operation.factor)
             else:
-                fixed.add(
-                    network.rates[rate].changes, views.rates[rate].value, sign * operation.factor
-                )
+                fixed.add(network.rates[rate].changes, mine.value, signs[rate] * operation.factor)
+        if fixed is not None and whole is not None:
+            whole[piece] = fixed.whole.T
     return whole
 
 
@@ -195,75 +202,77 @@ def backward(
     learning: bool,
     unit: float | None = None,
 ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-    """Carry the cotangents of all states back to the start, and gather those of the weights.
+    """Carry the cotangents of all states back to the start, and sum those of the weights.
 
-    With the `last` state, all others are rebuilt from it, and the first is returned; with `unit`
+    With the `last` state all others are rebuilt from it, and the first is returned; with `unit`
     it is given, and returned, in whole units.
     """
-    result = torch.empty_like(cotangents[0])
+    memory.ready()
+    result = torch.empty_like(cotangents[0], memory_format=torch.contiguous_format)
     rebuilt = None if last is None else torch.empty_like(last)
-    totals: dict[int, list[Tensor]] = {}
+    rates = network.rates
+    by_part = {rates[rate].part: kernel for rate, kernel in kernels.items()}
+    sums = {part: kernel.sums() for part, kernel in by_part.items()} if learning else {}
     for index, (piece, views) in enumerate(zip(memory.pieces, memory.views, strict=True)):
         fixed = None
-        if last is not None and unit is not None:
-            fixed = FixedPoint(views.state, last[piece].clone(), unit)
-            fixed.resume(fixed.whole)
+        if last is not None and unit is None:
+            views.state.copy_(last[piece].T)
         elif last is not None:
-            views.state.copy_(last[piece])
-        state, cotangent = views.state, views.cotangent
+            assert unit is not None
+            fixed = FixedPoint(views.state, unit, last[piece].T.clone())
+        cotangent = views.cotangent
         cotangent.zero_()
-        reads = {rate: state[:, network.rates[rate].reads] for rate in kernels}
-        changes = {rate: state[:, network.rates[rate].changes] for rate in kernels}
-        reads_cotangent = {rate: cotangent[:, network.rates[rate].reads] for rate in kernels}
-        changes_cotangent = {rate: cotangent[:, network.rates[rate].changes] for rate in kernels}
-        for gather in views.gathers.values():
-            gather.start()
+        given = cotangents[:, piece].mT
+        inputs = memory.inputs[index].unbind()
+        everywhere = [x[:-1] for x in inputs]
+        kept_all = memory.kept[index] if memory.kept else None
         for operation in reversed(program.operations):
             if isinstance(operation, Emit):
-                cotangent += cotangents[operation.index, piece]
+                cotangent += given[operation.index]
                 continue
-            rate, kernel = operation.rate, kernels[operation.rate]
-            part, sign = network.rates[rate].part, network.rates[rate].sign
-            value, pulled, kept = views.rates[rate]
-            work = views.work[part]
+            rate = operation.rate
+            mine, kernel = views.rates[rate], kernels[rate]
             if isinstance(operation, Evaluate):
-                x, number = reads[rate], operation.number
-                if memory.inputs:
-                    x = memory.inputs[index][number]
-                if memory.kept:
-                    kept = memory.kept[index][number]
-                elif last is None:
-                    kernel.activate(x, kept, work)
+                kept = mine.kept
+                if last is None:
+                    x = inputs[operation.number]
+                    if kept_all is None:
+                        kernel.activate(x, kept, mine.work)
+                    else:
+                        kept = kept_all[operation.number]
+                else:
+                    x = inputs[0]
+                    everywhere[0].copy_(mine.reads)
                 kernel.adjoint(
-                    x, pulled, kept, work, reads_cotangent[rate], views.gathers.get(part)
+                    x,
+                    mine.cotangent,
+                    kept,
+                    mine.work,
+                    mine.reads_cotangent,
+                    sums.get(rates[rate].part),
                 )
                 continue
-            factor = sign * operation.factor
+            factor = rates[rate].sign * operation.factor
             if last is not None:
                 if operation.last:
-                    kernel.activate(reads[rate], kept, work)
-                    kernel.value(reads[rate], kept, work, value)
+                    everywhere[0].copy_(mine.reads)
+                    kernel.activate(inputs[0], mine.kept, mine.work)
+                    kernel.value(inputs[0], mine.kept, mine.work, mine.value)
                 if fixed is None:
-                    changes[rate].sub_(value, alpha=factor)
+                    mine.changes.sub_(mine.value, alpha=factor)
                 else:
-                    fixed.subtract(network.rates[rate].changes, value, factor)
+                    fixed.add(rates[rate].changes, mine.value, -factor)
             if operation.last:
-                torch.mul(changes_cotangent[rate], factor, out=pulled)
-            else:
-                pulled.add_(changes_cotangent[rate], alpha=factor)
-        torch.add(cotangent, cotangents[0, piece], out=result[piece])
+                mine.cotangent.zero_()
+            mine.cotangent.add_(mine.changes_cotangent, alpha=factor)
+        cotangent += given[0]
+        result[piece] = cotangent.T
         if rebuilt is not None:
-            rebuilt[piece] = state if fixed is None else fixed.whole
-        for part, gather in views.gathers.items():
-            gather.flush()
-            if part in totals:
-                for total, more in zip(totals[part], gather.sums, strict=True):
-                    total += more
-            else:
-                totals[part] = gather.sums
-    gradients: list[Tensor] = []
-    if learning:
-        by_part = {network.rates[rate].part: kernel for rate, kernel in kernels.items()}
-        for part in range(len(network.parts)):
-            gradients += by_part[part].weight_gradients(totals[part])
+            rebuilt[piece] = views.state.T if fixed is None else fixed.whole.T
+    gradients = [
+        gradient
+        for part in range(len(network.parts))
+        if learning
+        for gradient in by_part[part].weight_gradients(sums[part])
+    ]
     return result, gradients, rebuilt

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from srnn.adjoint._gather import Gather, Pair
 from srnn.adjoint._products import Products
+from srnn.adjoint._scalar import slope
 
 __all__ = ["VectorKernel"]
-
-_slope = torch.ops.aten.sigmoid_backward.grad_input
 
 
 class VectorKernel:
@@ -34,54 +32,50 @@ class VectorKernel:
     def __init__(self, weights: Sequence[Tensor], outputs: slice, products: Products) -> None:
         weights = [w.detach() for w in weights]
         matrices, biases = weights[0::2], weights[1::2]
+        self.products = products
         self.depth = len(matrices) - 1
         self.widths = [len(w) for w in matrices[:-1]]
         self.inputs, self.every = matrices[0].shape[1], len(matrices[-1])
         self.chosen = outputs
-        self.matrices = [2 * matrices[0], *(4 * w for w in matrices[1:-1])]
-        self.biases = [2 * biases[0]]
-        for w, b in zip(matrices[1:-1], biases[1:-1], strict=True):
-            self.biases.append(2 * (b - w.sum(dim=1)))
-        last, self.bias = matrices[-1][outputs], biases[-1][outputs] - matrices[-1][outputs].sum(1)
+        hats = [(2 if k == 0 else 4) * w for k, w in enumerate(matrices[:-1])]
+        self.first = products.left(torch.cat((hats[0], 2 * biases[0][:, None]), dim=1))
+        self.forward = [None, *(products.left(w) for w in hats[1:])]
+        self.biases = [(2 * (b - w.sum(1)))[:, None] for w, b in zip(matrices, biases, strict=True)]
+        self.down = [products.left(w.T) for w in hats]
+        last = matrices[-1][outputs]
         self.outputs = len(last)
-        self.mm, self.addmm = products.mm, products.addmm
-        self._up = [products.right(w.T) for w in self.matrices]
-        self._down = [products.right(w) for w in self.matrices]
-        self._last, self._last_up = products.right(2 * last), products.right(2 * last.T)
+        self.bias = (biases[-1][outputs] - last.sum(dim=1))[:, None]
+        self.last, self.last_down = products.left(2 * last), products.left(2 * last.T)
 
     def kept(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of what one evaluation leaves for its adjoint: all sigma_l."""
-        return [(rows, n) for n in self.widths]
+        return [(n, rows) for n in self.widths]
 
     def work(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of intermediate numbers."""
-        return [(rows, n) for n in self.widths]
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """Factors of the weights' gradients: delta_l and input; the cotangent and sigma_L."""
-        sizes = [self.inputs, *self.widths[:-1]]
-        down = [
-            Pair(n, w, k, total=True) for k, (n, w) in enumerate(zip(sizes, self.widths, strict=True))
-        ]
-        # The last layer's bias has a factor of nothing but ones.
-        top = self.depth
-        return [
-            *down,
-            Pair(self.every, self.widths[-1], top),
-            Pair(0, self.every, top + 1, total=True),
-        ]
+        return [(n, rows) for n in self.widths]
 
     def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
-        """Evaluate at `x` all that the adjoint needs."""
-        for s, bias, matrix in zip(kept, self.biases, self._up, strict=True):
-            self.addmm(bias, x, matrix, out=s)
-            torch.sigmoid(s, out=s)
-            x = s
+        """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
+        self.products.write(self.first, x, kept[0])
+        torch.sigmoid(kept[0], out=kept[0])
+        for k in range(1, self.depth):
+            self.products.write(self.forward[k], kept[k - 1], kept[k])
+            kept[k] += self.biases[k]
+            torch.sigmoid(kept[k], out=kept[k])
 
     def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write the outputs at `x`, after `activate`."""
-        self.addmm(self.bias, kept[-1], self._last_up, out=out)
+        self.products.write(self.last, kept[-1], out)
+        out += self.bias
+
+    def sums(self) -> list[Tensor]:
+        """Begin the sums that `adjoint` adds to: of the matrices, then of biases."""
+        sizes = [self.inputs + 1, *self.widths]
+        shapes: list[tuple[int, ...]] = [(sizes[k], n) for k, n in enumerate(self.widths)]
+        shapes += [(self.every, self.widths[-1])]
+        shapes += [(n,) for n in (*self.widths[1:], self.every)]
+        return [self.bias.new_zeros(shape) for shape in shapes]
 
     def adjoint(
         self,
@@ -90,35 +84,32 @@ class VectorKernel:
         kept: list[Tensor],
         work: list[Tensor],
         into: Tensor,
-        gather: Gather | None,
+        sums: list[Tensor] | None,
     ) -> None:
-        """Add the cotangent of `x` to `into`, and gather the weights'."""
-        if gather is not None:
-            narrow, tall = gather.slots
-            if self.outputs < self.every:
-                tall[-1].zero_()
-            tall[-1][:, self.chosen].copy_(cotangent)
-            narrow[-2].copy_(tall[-1])
-            tall[-2].copy_(kept[-1])
-        for k in reversed(range(self.depth)):
-            s = kept[k]
-            if k == self.depth - 1:
-                self.mm(cotangent, self._last, out=work[k])
+        """Add the cotangent of `x` to `into`, and those of the weights to `sums`."""
+        depth, products = self.depth, self.products
+        if sums is not None:
+            products.add(cotangent, kept[-1].T, sums[depth][self.chosen])
+            sums[-1][self.chosen] += cotangent.sum(dim=1)
+        for k in reversed(range(depth)):
+            delta = work[k]
+            if k == depth - 1:
+                products.write(self.last_down, cotangent, delta)
             else:
-                self.mm(delta, self._down[k + 1], out=work[k])
-            delta = work[k] if gather is None else tall[k]
-            _slope(work[k], s, grad_input=delta)
-            if gather is not None:
-                narrow[k].copy_(kept[k - 1] if k else x)
-        self.addmm(into, delta, self._down[0], out=into)
-        if gather is not None:
-            gather.add()
+                products.write(self.down[k + 1], work[k + 1], delta)
+            slope(delta, kept[k], grad_input=delta)
+            if sums is not None:
+                products.add(kept[k - 1] if k else x, delta.T, sums[k])
+                if k:
+                    sums[depth + k] += delta.sum(dim=1)
+        products.add(self.down[0], work[0], into)
 
     def weight_gradients(self, sums: list[Tensor]) -> list[Tensor]:
         """Turn the sums of products into gradients, in the order of the weights."""
-        gradients = []
-        for k, total in enumerate(sums[: self.depth]):
-            matrix, bias = total[:-1].T, total[-1]
-            gradients += [2 * matrix if k == 0 else 4 * matrix - 2 * bias[:, None], 2 * bias]
-        matrix, bias = sums[-2], sums[-1][0]
-        return [*gradients, 2 * matrix - bias[:, None], bias]
+        depth = self.depth
+        first = sums[0].T
+        gradients = [2 * first[:, :-1], 2 * first[:, -1]]
+        for k in range(1, depth):
+            bias = sums[depth + k]
+            gradients += [4 * sums[k].T - 2 * bias[:, None], 2 * bias]
+        return [*gradients, 2 * sums[depth] - sums[-1][:, None], sums[-1]]
