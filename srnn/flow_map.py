@@ -199,7 +199,9 @@ def _lifted(field: Any, integrator: Any, z0: Tensor, how: dict[str, Any]) -> tup
     both = torch.cat((z0[:, None, :], tangents), dim=1)  # (batch, 1 + 2d, 2d)
     start = torch.cat((both[..., :dim].flatten(1), both[..., dim:].flatten(1)), dim=-1)
     with torch.no_grad():
-        lifted = rollout(TangentField(field, two_d), integrator, start, **how)
+        # The fused rollouts would take the field for that of the Hamiltonian inside it.
+        tangent = TangentField(field, two_d)
+        lifted = rollout(tangent, integrator, start, gradient="autograd", **how)
     q, p = (half.unflatten(-1, (1 + two_d, dim)) for half in _checks.halves(lifted))
     moved = torch.cat((q, p), dim=-1)  # (time, batch, 1 + 2d, 2d)
     return moved[:, :, 0], moved[:, :, 1:].mT
