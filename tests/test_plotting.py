@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import F64, ProductH, randn, random_hnet, seeded
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -215,3 +216,66 @@ def test_a_path_is_of_two_positions(ax: Axes) -> None:
     three = srnn.Trajectories.from_states(randn(0, 5, 2, 6), dt=0.1)
     with pytest.raises(ValueError, match="Expected trajectories with dim=2; got 3"):
         plotting.path(three, ax)
+
+
+def seconds(median: float, below: float = 0.0, above: float = 0.0) -> dict[str, dict[str, float]]:
+    return {"seconds": {"median": median, "q1": median - below, "q3": median + above, "rounds": 5}}
+
+
+def whisker(ax: Axes) -> np.ndarray:
+    lines = ax.collections[0]
+    assert isinstance(lines, LineCollection)
+    return np.asarray(lines.get_segments()[0])
+
+
+def test_speed(ax: Axes) -> None:
+    timings = {
+        "srnn": seconds(0.002, 0.001, 0.003),
+        "peer": {"missing": "not installed"},
+        "other": seconds(0.5),
+    }
+    assert plotting.speed(timings, ax, floor=0.0015) is ax
+    mine, other = ax.patches
+    assert [mine.get_width(), other.get_width()] == pytest.approx([2, 500])
+    assert [bar.get_y() + bar.get_height() / 2 for bar in ax.patches] == pytest.approx([0, 2])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["srnn", "peer", "other"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first at the top
+    assert ax.get_xlim()[0] == 0
+    (note,) = ax.texts
+    assert (note.get_text(), note.xy) == ("not installed", (0, 1))
+    assert_allclose(whisker(ax), [[1, 0], [5, 0]])
+    assert_allclose(drawn(ax, -1)[0], 1.5)  # the floor
+    assert ax.get_xlabel() == "time [ms]"
+    # Told apart by colour and, in grey, by hatching.
+    assert to_hex(mine.get_facecolor()) != to_hex(other.get_facecolor())
+    assert {to_hex(bar.get_facecolor()).upper() for bar in ax.patches} <= set(
+        plotting.COLOURS.values()
+    )
+    assert (mine.get_hatch(), bool(other.get_hatch())) == (None, True)
+
+
+def test_speed_without_a_floor_has_no_line_for_it(ax: Axes) -> None:
+    plotting.speed({"ours": seconds(0.002), "theirs": seconds(0.003)}, ax, own="ours")
+    assert not any(line.get_linestyle() == ":" for line in ax.lines)
+    assert [bool(bar.get_hatch()) for bar in ax.patches] == [False, True]
+
+
+def test_growth(ax: Axes) -> None:
+    timings = {  # keys as JSON has them: text, in any order
+        "100": {"srnn": seconds(0.02), "plain": {"missing": "9 GB", "graph_bytes": 9e9}},
+        "9": {"srnn": seconds(0.002, 0.001, 0.003), "plain": seconds(0.004)},
+        "1000": {"srnn": seconds(0.2), "late": seconds(0.1)},
+    }
+    assert plotting.growth(timings, ax, size="masses $d$", linewidth=3) is ax
+    curves = [line for line in ax.lines if line.get_marker() == "."]
+    assert ax.get_legend_handles_labels()[1] == ["srnn", "plain", "late"]
+    for curve, times in zip(
+        curves, ([2, 20, 200], [4, math.nan, math.nan], [math.nan, math.nan, 100]), strict=True
+    ):
+        x, y = (np.asarray(each, dtype=float) for each in curve.get_data())
+        assert_allclose(x, [9, 100, 1000])
+        assert_allclose(y, times)
+    assert_allclose(whisker(ax), [[9, 1], [9, 5]])
+    assert curves[0].get_linewidth() == 3
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("masses $d$", "time [ms]")
