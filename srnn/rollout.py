@@ -9,7 +9,7 @@ from torch import Tensor
 from srnn import _checks, integrators
 from srnn._types import State, StateSeries
 from srnn.adjoint import Gradient
-from srnn.adjoint._choice import fused
+from srnn.adjoint._choice import fused, with_kernels
 from srnn.adjoint._continuous import continuous_rollout
 from srnn.fields import as_field, weight_of
 
@@ -84,6 +84,7 @@ def rollout(
         states = fused(field, method, z0, gradient=how, **span)
         if states is not None:
             return states
+        field = with_kernels(field)
     return torch.stack([z for z, _ in _states(field, method, z0, **span)])
 
 
@@ -124,7 +125,7 @@ def integrate(
     tensor([[ 0.9800, -0.1980]]) tensor([[-0.9800]])
     """
     field, method, span = _checked(field, integrator, z0, dt, steps, substeps, backward)
-    yield from _states(field, method, z0, **span)
+    yield from _states(with_kernels(field), method, z0, **span)
 
 
 def _states(

@@ -11,10 +11,12 @@ from srnn.adjoint._function import Run, run
 from srnn.adjoint._network import Network
 from srnn.adjoint._products import Products
 from srnn.adjoint._program import program
+from srnn.adjoint._rates import KernelField
 from srnn.fields import Field
 from srnn.integrators import Integrator, RungeKutta, Splitting
+from srnn.nn import HNet
 
-__all__ = ["GRADIENTS", "Gradient", "fused"]
+__all__ = ["GRADIENTS", "Gradient", "fused", "with_kernels"]
 
 GRADIENTS = (
     None,
@@ -100,25 +102,26 @@ def fused(
     """
     net, scale = _network(field)
     if net is None:
-        return _refuse(
+        _refuse(
             gradient,
             f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(_inside(field)).__name__}",
         )
+        return None
     time = 1.0 if scale is None else scale.time
     made = None
     if isinstance(method, (Splitting, RungeKutta)):
         made = program(method, bool(field.separable), dt / time, steps, substeps)
     if made is None:
         name = getattr(method, "name", type(method).__name__)
-        return _refuse(
-            gradient, f"'euler' and the splitting methods such as 'leapfrog'; got {name!r}"
-        )
+        _refuse(gradient, f"'euler' and the splitting methods such as 'leapfrog'; got {name!r}")
+        return None
     if gradient.name in ("reversible", "reversible-exact") and not made.reversible:
-        return _refuse(
+        _refuse(
             gradient,
             "splitting methods on a separable H, whose steps can be undone; got "
             f"{method.name!r} on {type(net).__name__} ('recompute' needs little memory too)",
         )
+        return None
     if _checks.transformed() or torch.compiler.is_compiling():
         return None  # the plain operations, which PyTorch transforms and compiles
     start = z0 if scale is None else scale.encode(z0)
@@ -126,6 +129,14 @@ def fused(
     states = run(task, start.reshape(-1, start.shape[-1]))
     states = states.reshape(steps + 1, *z0.shape)
     return states if scale is None else scale.decode(states)
+
+
+def with_kernels(field: Field) -> Field:
+    """Return the same field with rates from kernels, where it has any, else the field itself."""
+    net, scale = _network(field)
+    if scale is not None or type(net) is not HNet:
+        return field
+    return KernelField(field, Network(net, Products()))
 
 
 def _refuse(gradient: Gradient, what: str) -> None:
@@ -148,4 +159,6 @@ def _network(field: Any) -> tuple[Any, Any]:
     net, scale = _inside(field), None
     if hasattr(net, "scale"):
         scale, net = net.scale, _inside(net)
+    if hasattr(net, "walls"):  # a Hamiltonian that is learnt together with walls
+        net = net.inner
     return (net, scale) if Network.known(net) else (None, None)

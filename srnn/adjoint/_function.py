@@ -48,15 +48,11 @@ class Run:
         """Make a kernel for each of them."""
         return self.network.kernels(weights, self.rates)
 
-    def memory(
-        self, kernels: dict[int, Kernel], like: Tensor, keep: Keep
-    ) -> tuple[Memory, Lease]:
+    def memory(self, kernels: dict[int, Kernel], like: Tensor, keep: Keep) -> tuple[Memory, Lease]:
         """Borrow memory for a pass over states such as `like`, shape (batch, 2*dim)."""
 
         def lay(memory: Tensor | None) -> Memory:
-            return Memory(
-                memory, self.network, self.program, kernels, len(like), keep, like.dtype
-            )
+            return Memory(memory, self.network, self.program, kernels, len(like), keep, like.dtype)
 
         # The layout keeps the program alive, and so its identity its own.
         key = (self.network.layout, id(self.program), len(like), keep, like.dtype)
@@ -85,7 +81,7 @@ def run(task: Run, z0: Tensor) -> Tensor:
     """
     weights = task.network.weights
     if torch.is_grad_enabled() and any(x.requires_grad for x in (z0, *weights)):
-        states: Tensor = _Rollout.apply(task, z0, *weights)
+        states: Tensor = _Rollout.apply(task, z0, *weights)  # type: ignore[no-untyped-call]
         return states
     kernels = task.kernels(weights)
     keep = Keep(inputs=False, activations=False)
@@ -122,7 +118,7 @@ class _Rollout(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:
         task: Run = ctx.task
         z0, *weights = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
@@ -150,7 +146,8 @@ class _Rollout(torch.autograd.Function):
         ctx.left = (None, loan, None)
         if rebuilt is not None and ctx.unit is None:
             _watch(rebuilt, z0)
-        gradients = [gradient, *(learnt or [None] * len(weights))]
+        gradients: list[Tensor | None] = [gradient]
+        gradients += learnt if ctx.learning else [None] * len(weights)
         return (None, *(g if need else None for g, need in zip(gradients, needed, strict=True)))
 
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from srnn.adjoint._products import Products
 from srnn.adjoint._program import BOTH, FORCE, VELOCITY, Emit, Evaluate, Program
-from srnn.adjoint._scalar import ScalarKernel
+from srnn.adjoint._scalar import DeepKernel, ShallowKernel, scalar_kernel
 from srnn.adjoint._vector import VectorKernel
-from srnn.nn import HNet, MLP, ONet
+from srnn.nn import MLP, HNet, ONet
 from srnn.nn.mlp import input_gradient
 
 __all__ = ["Network", "Rate"]
 
-Kernel = ScalarKernel | VectorKernel
+Kernel = ShallowKernel | DeepKernel | VectorKernel
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Network:
         parts = self.split(weights)
         if isinstance(self.net, HNet):
             return {
-                rate: ScalarKernel(parts[self.rates[rate].part], self._quadratic, self.products)
+                rate: scalar_kernel(parts[self.rates[rate].part], self._quadratic, self.products)
                 for rate in rates
             }
         return {
@@ -119,7 +119,7 @@ class Network:
                 continue
             rate = self.rates[operation.rate]
             if isinstance(operation, Evaluate):
-                values[operation.rate] = self._value(
+                values[operation.rate] = self.value(
                     parts[rate.part], state[..., rate.reads], rate.changes
                 )
                 continue
@@ -129,7 +129,7 @@ class Network:
             state = torch.cat((before, changed, after), dim=-1)
         return torch.stack(states)
 
-    def _value(self, weights: list[Tensor], x: Tensor, outputs: slice) -> Tensor:
+    def value(self, weights: list[Tensor], x: Tensor, outputs: slice) -> Tensor:
         if isinstance(self.net, HNet):
             form = weights[-2:] if self._quadratic else []
             network = weights[: len(weights) - len(form)]

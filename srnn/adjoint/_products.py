@@ -17,20 +17,22 @@ class Products:
 
     dtype: torch.dtype | None = None
 
-    def left(self, matrix: Tensor) -> Tensor:
-        """Prepare a left factor that is used again and again."""
-        return matrix.contiguous() if self.dtype is None else matrix.to(self.dtype).contiguous()
+    def factor(self, matrix: Tensor) -> Tensor:
+        """Prepare a factor that is used again and again."""
+        return matrix if self.dtype is None else matrix.to(self.dtype)
 
-    def write(self, a: Tensor, b: Tensor, out: Tensor) -> None:
-        """Write a b to `out`."""
-        if self.dtype is None:
+    def write(self, a: Tensor, b: Tensor, out: Tensor, scale: float = 1.0) -> None:
+        """Write scale a b to `out`."""
+        if self.dtype is not None:
+            out.copy_(torch.mm(a.to(self.dtype), b.to(self.dtype))).mul_(scale)
+        elif scale == 1:
             torch.mm(a, b, out=out)
         else:
-            out.copy_(torch.mm(a.to(self.dtype), b.to(self.dtype)))
+            torch.addmm(out, a, b, beta=0, alpha=scale, out=out)
 
-    def add(self, a: Tensor, b: Tensor, out: Tensor) -> None:
-        """Add a b to `out`."""
+    def add(self, a: Tensor, b: Tensor, out: Tensor, scale: float = 1.0) -> None:
+        """Add scale a b to `out`."""
         if self.dtype is None:
-            out.addmm_(a, b)
+            out.addmm_(a, b, alpha=scale)
         else:
-            out.add_(torch.mm(a.to(self.dtype), b.to(self.dtype)))
+            out.add_(torch.mm(a.to(self.dtype), b.to(self.dtype)), alpha=scale)

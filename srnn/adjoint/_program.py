@@ -33,9 +33,9 @@ class Update(NamedTuple):
 
 
 class Emit(NamedTuple):
-    """Return the state as that of time `index`."""
+    """Return the state as that of a time, counted from 0."""
 
-    index: int
+    time: int
 
 
 @dataclass

@@ -4,7 +4,6 @@ Trajectories do not depend on each other, so a batch is worked through in pieces
 numbers stay in a processor's cache.  Within a piece arrays have features first.
 """
 
-import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -77,11 +76,14 @@ class _Views:
         self.rates = {}
         for rate, kernel in kernels.items():
             of = network.rates[rate]
+            value, cotangent = next(take), next(take)
+            kept = [next(take) for _ in kernel.kept(rows)]
+            work = [next(take) for _ in kernel.work(rows)]
             self.rates[rate] = _Rate(
-                next(take),
-                next(take),
-                [next(take) for _ in kernel.kept(rows)],
-                [next(take) for _ in kernel.work(rows)],
+                value,
+                cotangent,
+                kept,
+                [*work, *(x.T for x in work)],
                 self.state[of.changes],
                 self.state[of.reads],
                 self.cotangent[of.changes],
@@ -166,13 +168,13 @@ def forward(
         views.state.copy_(z0[piece].T)
         if unit is not None:
             fixed = FixedPoint(views.state, unit)
-        states = out[:, piece].mT
+        states = out[:, piece].mT.unbind()
         inputs = memory.inputs[index].unbind()
         everywhere = [x[:-1] for x in inputs]
         kept_all = memory.kept[index] if memory.kept else None
         for operation in program.operations:
             if isinstance(operation, Emit):
-                states[operation.index].copy_(views.state)
+                states[operation.time].copy_(views.state)
                 continue
             rate = operation.rate
             mine, kernel = views.rates[rate], kernels[rate]
@@ -222,13 +224,13 @@ def backward(
             fixed = FixedPoint(views.state, unit, last[piece].T.clone())
         cotangent = views.cotangent
         cotangent.zero_()
-        given = cotangents[:, piece].mT
+        given = cotangents[:, piece].mT.unbind()
         inputs = memory.inputs[index].unbind()
         everywhere = [x[:-1] for x in inputs]
         kept_all = memory.kept[index] if memory.kept else None
         for operation in reversed(program.operations):
             if isinstance(operation, Emit):
-                cotangent += given[operation.index]
+                cotangent += given[operation.time]
                 continue
             rate = operation.rate
             mine, kernel = views.rates[rate], kernels[rate]

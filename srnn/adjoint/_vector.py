@@ -38,14 +38,14 @@ class VectorKernel:
         self.inputs, self.every = matrices[0].shape[1], len(matrices[-1])
         self.chosen = outputs
         hats = [(2 if k == 0 else 4) * w for k, w in enumerate(matrices[:-1])]
-        self.first = products.left(torch.cat((hats[0], 2 * biases[0][:, None]), dim=1))
-        self.forward = [None, *(products.left(w) for w in hats[1:])]
+        self.first = products.factor(torch.cat((hats[0], 2 * biases[0][:, None]), dim=1))
+        self.forward = [self.first, *(products.factor(w) for w in hats[1:])]
         self.biases = [(2 * (b - w.sum(1)))[:, None] for w, b in zip(matrices, biases, strict=True)]
-        self.down = [products.left(w.T) for w in hats]
+        self.down = [products.factor(w.T) for w in hats]
         last = matrices[-1][outputs]
         self.outputs = len(last)
         self.bias = (biases[-1][outputs] - last.sum(dim=1))[:, None]
-        self.last, self.last_down = products.left(2 * last), products.left(2 * last.T)
+        self.last, self.last_down = products.factor(2 * last), products.factor(2 * last.T)
 
     def kept(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of what one evaluation leaves for its adjoint: all sigma_l."""

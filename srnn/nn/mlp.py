@@ -34,15 +34,16 @@ def linear(
     >>> layer.weight.shape, bool(layer.weight.abs().max() <= 0.5)
     (torch.Size([3, 4]), True)
     """
-    layer: nn.Linear = nn.utils.skip_init(
-        nn.Linear, inputs, outputs, device="cpu", dtype=torch.get_default_dtype()
-    )
+    kind = {"device": _checks.device(device), "dtype": _checks.weight_dtype(dtype)}
+    # On "meta" PyTorch's own start takes no draw from the global generator; its weights are then
+    # replaced, not moved, which fake tensors refuse.
+    layer = nn.Linear(inputs, outputs, device="meta")
     bound = 1 / math.sqrt(inputs)
-    with torch.no_grad():
-        for parameter in (layer.weight, layer.bias):
-            drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_(bound * (2 * drawn - 1))
-    return layer.to(device=_checks.device(device), dtype=_checks.weight_dtype(dtype))
+    for name, parameter in list(layer.named_parameters()):
+        drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+        start = (bound * (2 * drawn - 1)).to(torch.get_default_dtype())
+        setattr(layer, name, nn.Parameter(start.to(**kind)))
+    return layer
 
 
 def input_gradient(x: Tensor, hidden: Sequence[tuple[Tensor, Tensor]], row: Tensor) -> Tensor:
