@@ -227,14 +227,17 @@ def is_own_step(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("init", "step", "read"))
 
 
-def transformed() -> bool:
+def transformed(*tensors: Tensor) -> bool:
     """Whether one of torch.func's transformations, or forward-mode differentiation, is going on.
+
+    Of ``is_grads_batched=True`` only the batched `tensors` tell.
 
     What is written out by hand for plain tensors then has to give way to PyTorch's own operations.
     """
     levels = (
         torch._C._functorch.maybe_current_level() is not None,
         torch.autograd.forward_ad._current_level >= 0,
+        *(torch._C._functorch.is_legacy_batchedtensor(x) for x in tensors),
     )
     return any(levels)
 

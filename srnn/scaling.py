@@ -140,6 +140,18 @@ class Scale:
         """
         return Scale(self.q, self.p, self.time, self.shift.to(*args, **kwargs))
 
+    def beside(self, z: Tensor) -> "Scale":
+        """Give the same units on the device of `z`: a model without weights has none of its own.
+
+        Examples
+        --------
+        >>> import torch
+        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> scale.beside(torch.zeros(3, 2)) is scale
+        True
+        """
+        return self if self.shift.device == z.device else self.to(z.device)
+
 
 def _rms(x: Tensor) -> float:
     """Root mean square; 1 where there is no spread to measure."""
@@ -174,7 +186,8 @@ class ScaledHamiltonian:
 
     def __call__(self, z: State) -> Energy:
         """Energy of each state ``(..., 2*dim)``, shape ``(...)``, up to a constant."""
-        s, z = self.scale, _checks.state(z, "z", self.dim)
+        z = _checks.state(z, "z", self.dim)
+        s = self.scale.beside(z)
         value: Tensor = (s.q * s.p / s.time) * self.hamiltonian(s.encode(z))
         return value
 
@@ -189,7 +202,8 @@ class ScaledHamiltonian:
         >>> H.kinetic_gradient(torch.tensor([1.0])).item()
         2.0
         """
-        s, p = self.scale, _checks.half(p, "p", self.dim)
+        p = _checks.half(p, "p", self.dim)
+        s = self.scale.beside(p)
         inner = (p - s.shift[self.dim :]) / s.p
         # Through a field, which differentiates an H that has no closed-form gradient.
         value: Tensor = self._separable().velocity(torch.zeros_like(p), inner)
@@ -206,7 +220,8 @@ class ScaledHamiltonian:
         >>> H.potential_gradient(torch.tensor([2.0])).item()
         1.0
         """
-        s, q = self.scale, _checks.half(q, "q", self.dim)
+        q = _checks.half(q, "q", self.dim)
+        s = self.scale.beside(q)
         inner = (q - s.shift[: self.dim]) / s.q
         value: Tensor = self._separable().force(inner, torch.zeros_like(q))
         return (-s.p / s.time) * value
@@ -244,6 +259,7 @@ class ScaledField:
 
     def __call__(self, z: State) -> State:
         """dz/dt of the states, shape ``(..., 2*dim)``."""
-        s, z = self.scale, _checks.state(z, "z", self.dim)
+        z = _checks.state(z, "z", self.dim)
+        s = self.scale.beside(z)
         value: Tensor = self.function(s.encode(z)) * (s.factor / s.time)
         return value

@@ -227,7 +227,6 @@ def test_how_memory_grows_with_the_number_of_steps() -> None:
     assert growth("stored") >= 64 * rates
 
 
-@pytest.mark.xfail(raises=RuntimeError, reason="memory of inference mode stays in the pool")
 @pytest.mark.parametrize("gradient", [None, "reversible"])
 def test_inference_mode_leaves_nothing_behind(gradient: str | None) -> None:
     net, z0 = hnet(), randn(0, 7, 4)

@@ -44,7 +44,8 @@ def test_the_values_are_those_of_the_plain_rollout(
     name: str, backward: bool, substeps: int
 ) -> None:
     net, z0 = random_hnet(0), randn(0, 2, 3, 4).requires_grad_()
-    plain = srnn.rollout(net, name, z0, dt=0.1, steps=4, substeps=substeps, backward=backward)
+    span = {"dt": 0.1, "steps": 4, "substeps": substeps, "backward": backward}
+    plain = srnn.rollout(net, name, z0, gradient="autograd", **span)
     dt = -0.1 if backward else 0.1
     assert torch.equal(roll(net, name, z0, dt=dt, steps=4, substeps=substeps), plain)
 

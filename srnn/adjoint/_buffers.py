@@ -81,13 +81,14 @@ def lease(
     key : hashable
         Names the use.  Its layout is kept with the memory.
     like : Tensor
-        Nothing is kept for one of another class than Tensor, such as PyTorch's fake tensors.
+        Nothing is kept for one of another class than Tensor, such as PyTorch's fake tensors, and
+        in inference mode, whose tensors cannot be written to outside of it.
     size : callable
         Gives the number of bytes, where no memory is laid out for this use yet.
     make : callable
         Lays out memory.
     """
-    if type(like) is not Tensor:
+    if type(like) is not Tensor or torch.is_inference_mode_enabled():
         block = _Block(size(), like.device)
         return make(block.bytes), Lease(block, None)
     with _LOCK:

@@ -12,9 +12,10 @@ from srnn.adjoint._network import Network
 from srnn.adjoint._products import Products
 from srnn.adjoint._program import program
 from srnn.adjoint._rates import KernelField
-from srnn.fields import Field
-from srnn.integrators import Integrator, RungeKutta, Splitting
+from srnn.fields import Field, HamiltonianField, VectorField
+from srnn.integrators import Integrator
 from srnn.nn import HNet
+from srnn.scaling import ScaledField, ScaledHamiltonian
 
 __all__ = ["GRADIENTS", "Gradient", "fused", "with_kernels"]
 
@@ -108,9 +109,7 @@ def fused(
         )
         return None
     time = 1.0 if scale is None else scale.time
-    made = None
-    if isinstance(method, (Splitting, RungeKutta)):
-        made = program(method, bool(field.separable), dt / time, steps, substeps)
+    made = program(method, bool(field.separable), dt / time, steps, substeps)
     if made is None:
         name = getattr(method, "name", type(method).__name__)
         _refuse(gradient, f"'euler' and the splitting methods such as 'leapfrog'; got {name!r}")
@@ -122,7 +121,7 @@ def fused(
             f"{method.name!r} on {type(net).__name__} ('recompute' needs little memory too)",
         )
         return None
-    if _checks.transformed() or torch.compiler.is_compiling():
+    if _checks.transformed() or torch.compiler.is_compiling() or not z0.numel():
         return None  # the plain operations, which PyTorch transforms and compiles
     start = z0 if scale is None else scale.encode(z0)
     task = Run(Network(net, Products(gradient.products)), made, gradient.name)
@@ -150,15 +149,19 @@ def _refuse(gradient: Gradient, what: str) -> None:
 
 
 def _inside(field: Any) -> Any:
-    inner = getattr(field, "hamiltonian", None)
-    return getattr(field, "function", field) if inner is None else inner
+    """Return what a field of the library is made of; one of another class stands for itself."""
+    if type(field) in (HamiltonianField, ScaledHamiltonian):
+        return field.hamiltonian
+    if type(field) in (VectorField, ScaledField):
+        return field.function
+    return field
 
 
 def _network(field: Any) -> tuple[Any, Any]:
     """Return the network inside a field, if it has kernels, and its units, if it has any."""
     net, scale = _inside(field), None
-    if hasattr(net, "scale"):
+    if type(net) in (ScaledHamiltonian, ScaledField):
         scale, net = net.scale, _inside(net)
     if hasattr(net, "walls"):  # a Hamiltonian that is learnt together with walls
-        net = net.inner
+        net = getattr(net, "inner", None)
     return (net, scale) if Network.known(net) else (None, None)

@@ -12,16 +12,26 @@ from torch import Tensor
 
 __all__ = ["FixedPoint", "unit_for"]
 
-# Bits of a state's largest entry at the start, less than the 63 of an integer by room to grow.
-_BITS = 52
+# Bits of the largest entry at the start.  An integer has 63: states may grow 2^15 fold.
+_BITS = 48
 
 
 def unit_for(z0: Tensor) -> float:
-    """Return a power of two that resolves the largest entry of `z0` to 52 bits."""
-    largest = float(z0.detach().abs().max()) if z0.numel() else 1.0
-    if not math.isfinite(largest):
-        return 1.0
-    return 2.0 ** (math.frexp(max(largest, 1e-30))[1] - _BITS)
+    """Return a power of two that resolves the largest entry of `z0` to 48 bits."""
+    largest = 1.0 if type(z0) is not Tensor else float(z0.detach().abs().max())
+    if not (math.isfinite(largest) and largest > 0):
+        largest = 1.0
+    return math.ldexp(1.0, math.frexp(largest)[1] - _BITS)
+
+
+def check_range(states: Tensor, unit: float) -> None:
+    """Refuse states that whole numbers of 64 bits in this unit do not hold."""
+    if type(states) is Tensor and not bool((states.abs() < unit * 2.0**62).all()):
+        raise OverflowError(
+            "gradient='reversible-exact' holds states up to about 16 000 times the largest entry "
+            "of the initial states; these grew beyond, or left the finite numbers. "
+            "gradient='recompute' holds any."
+        )
 
 
 class FixedPoint:

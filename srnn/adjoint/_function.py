@@ -11,7 +11,7 @@ from torch import Tensor
 
 from srnn._checks import transformed
 from srnn.adjoint._buffers import Lease, lease
-from srnn.adjoint._fixed_point import unit_for
+from srnn.adjoint._fixed_point import check_range, unit_for
 from srnn.adjoint._network import Kernel, Network
 from srnn.adjoint._program import Evaluate, Program
 from srnn.adjoint._sweep import Keep, Memory, backward, forward
@@ -86,14 +86,24 @@ def run(task: Run, z0: Tensor) -> Tensor:
     kernels = task.kernels(weights)
     keep = Keep(inputs=False, activations=False)
     memory, loan = task.memory(kernels, z0, keep)
-    out = z0.new_empty(task.program.steps + 1, *z0.shape)
-    forward(memory, task.network, task.program, kernels, z0.detach(), out, _unit(task, z0))
+    states, _ = _integrate(task, memory, kernels, z0.detach(), _unit(task, z0))
     loan.release()
-    return out
+    return states
 
 
 def _unit(task: Run, z0: Tensor) -> float | None:
     return unit_for(z0) if task.mode == "reversible-exact" else None
+
+
+def _integrate(
+    task: Run, memory: Memory, kernels: dict[int, Kernel], z0: Tensor, unit: float | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Return all states, and with a `unit` the last one in whole units."""
+    out = z0.new_empty(task.program.steps + 1, *z0.shape)
+    whole = forward(memory, task.network, task.program, kernels, z0, out, unit)
+    if unit is not None:
+        check_range(out, unit)
+    return out, whole
 
 
 class _Rollout(torch.autograd.Function):
@@ -104,8 +114,7 @@ class _Rollout(torch.autograd.Function):
         keep = task.keep(kernels, len(z0), z0.dtype.itemsize)
         unit = _unit(task, z0)
         memory, loan = task.memory(kernels, z0, keep)
-        out = z0.new_empty(task.program.steps + 1, *z0.shape)
-        whole = forward(memory, task.network, task.program, kernels, z0, out, unit)
+        out, whole = _integrate(task, memory, kernels, z0, unit)
         if not (keep.inputs or keep.activations):
             loan.release()
         ctx.task, ctx.learning, ctx.unit, ctx.keep = task, learning, unit, keep
@@ -122,7 +131,7 @@ class _Rollout(torch.autograd.Function):
         task: Run = ctx.task
         z0, *weights = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled() or transformed():
+        if torch.is_grad_enabled() or transformed(cotangents):
             return (None, *_again(task, z0, weights, cotangents, needed))
         memory, loan, kernels = ctx.left
         if loan.block is None:  # given back: a reversible run, or a second backward pass
@@ -130,8 +139,7 @@ class _Rollout(torch.autograd.Function):
             keep = ctx.keep if ctx.last is not None else _KEEP["recompute"]
             memory, loan = task.memory(kernels, z0, keep)
             if ctx.last is None:
-                out = torch.empty_like(cotangents)
-                forward(memory, task.network, task.program, kernels, z0, out)
+                _integrate(task, memory, kernels, z0)
         gradient, learnt, rebuilt = backward(
             memory,
             task.network,
@@ -145,7 +153,7 @@ class _Rollout(torch.autograd.Function):
         loan.release()
         ctx.left = (None, loan, None)
         if rebuilt is not None and ctx.unit is None:
-            _watch(rebuilt, z0)
+            _watch(rebuilt, z0, ctx.last)
         gradients: list[Tensor | None] = [gradient]
         gradients += learnt if ctx.learning else [None] * len(weights)
         return (None, *(g if need else None for g, need in zip(gradients, needed, strict=True)))
@@ -167,14 +175,16 @@ def _again(
     return [next(gradients) if need else None for need in needed]
 
 
-def _watch(rebuilt: Tensor, z0: Tensor) -> None:
+def _watch(rebuilt: Tensor, z0: Tensor, last: Tensor) -> None:
     """Warn where the states that were rebuilt are not those of the forward pass."""
+    if type(z0) is not Tensor:
+        return  # a tensor without numbers
     drift = float((rebuilt - z0).abs().max())
-    size = float(z0.abs().max())
+    size = float(z0.abs().max()) or float(last.abs().max())
     if not drift <= _DRIFT * size:
         warnings.warn(
-            f"Rebuilding the states backwards missed the initial states by {drift:.2g}, "
-            f"{drift / size:.2g} of the largest entry: the gradient is off about as much. "
+            f"Rebuilding the states backwards missed the initial states by {drift:.2g}, where the "
+            f"largest entry is {size:.2g}: the gradient is off about as much. "
             "gradient='reversible-exact' rebuilds them to the last bit, 'recompute' keeps them.",
             stacklevel=2,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from srnn.adjoint._program import BOTH, FORCE, VELOCITY, Emit, Evaluate, Program
 from srnn.adjoint._scalar import DeepKernel, ShallowKernel, scalar_kernel
 from srnn.adjoint._vector import VectorKernel
 from srnn.nn import MLP, HNet, ONet
+from srnn.nn.hnet import _ScalarNet
 from srnn.nn.mlp import input_gradient
+from srnn.nn.quadratic import QuadraticForm
 
 __all__ = ["Network", "Rate"]
 
@@ -61,18 +64,17 @@ class Network:
     @staticmethod
     def known(net: Any) -> bool:
         """Whether `net` is one of those, with nothing hooked or parametrised into its layers."""
+        # A subclass, or a hook, may compute something else.
+        expected = {nn.ModuleList, MLP, nn.Linear}
         if type(net) is HNet:
-            halves = (net.kinetic, net.potential)
-            modules: list[nn.Module | None] = [h for half in halves for h in (half, half.form)]
-            mlps = [half.mlp for half in halves]
+            expected |= {HNet, _ScalarNet, QuadraticForm}
         elif type(net) is ONet:
-            modules, mlps = [], [net.mlp]
+            expected |= {ONet}
         else:
             return False
-        layers = [layer for mlp in mlps for layer in mlp.layers]
-        return all(type(layer) is nn.Linear for layer in layers) and not any(
-            module is not None and (module._forward_hooks or module._forward_pre_hooks)
-            for module in (*modules, *mlps, *layers)
+        return all(
+            type(module) in expected and not (module._forward_hooks or module._forward_pre_hooks)
+            for module in net.modules()
         )
 
     @property
@@ -133,7 +135,10 @@ class Network:
         if isinstance(self.net, HNet):
             form = weights[-2:] if self._quadratic else []
             network = weights[: len(weights) - len(form)]
-            hidden = list(zip(network[0:-1:2], network[1:-1:2], strict=True))
+            hidden = [
+                (partial(nn.functional.linear, weight=weight, bias=bias), weight)
+                for weight, bias in zip(network[0:-1:2], network[1:-1:2], strict=True)
+            ]
             value = input_gradient(x, hidden, network[-1][0])
             if form:
                 value = value + x @ ((form[0] + form[0].T) / 2) + form[1]

@@ -49,24 +49,33 @@ class Program:
     reversible: bool = False
 
 
-@lru_cache(maxsize=16)
 def program(
     method: Integrator, separable: bool, dt: float, steps: int, substeps: int
 ) -> Program | None:
     """List the operations of a rollout, or None for a method that is not one of these.
 
-    The methods are the splittings and, as they need no more than one state, Euler's.
+    The methods are the splittings and, as it needs no more than one state, Euler's.
     """
-    h = dt / substeps
-    made = Program(steps=steps)
-    if isinstance(method, Splitting):
-        made.reversible = separable
-        stages = [(VELOCITY if kind == "drift" else FORCE, c) for kind, c in method.stages]
+    if type(method) is Splitting:  # a subclass may step as it likes
+        stages = [(VELOCITY if kind == "drift" else FORCE, float(c)) for kind, c in method.stages]
         keeps = separable or method.reuse
-    elif isinstance(method, RungeKutta) and method.weights == (1.0,):
-        stages, keeps = [], False
-    else:
-        return None
+        return _program(tuple(stages), keeps, separable, dt, steps, substeps)
+    if type(method) is RungeKutta and tuple(method.weights) == (1.0,):
+        return _program((), False, separable, dt, steps, substeps)
+    return None
+
+
+@lru_cache(maxsize=16)
+def _program(
+    stages: tuple[tuple[int, float], ...],
+    keeps: bool,
+    separable: bool,
+    dt: float,
+    steps: int,
+    substeps: int,
+) -> Program:
+    h = dt / substeps
+    made = Program(steps=steps, reversible=separable and bool(stages))
     operations: list[Evaluate | Update | Emit] = []
     valid = {VELOCITY: False, FORCE: False}
 

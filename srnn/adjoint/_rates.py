@@ -89,7 +89,7 @@ class _Rate(torch.autograd.Function):
         x, *weights = ctx.saved_tensors
         needed: Sequence[bool] = ctx.needs_input_grad[2:]
         further = torch.is_grad_enabled()
-        if further or transformed():
+        if further or transformed(cotangent):
             with torch.enable_grad():
                 value = ctx.network.value(weights, x, slice(None))
                 inputs = [y for y, need in zip((x, *weights), needed, strict=True) if need]

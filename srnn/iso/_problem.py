@@ -79,7 +79,8 @@ class Problem:
         scale: Any = None,
     ) -> None:
         self.field = field if integrator is None else as_field(field)
-        self.integrator, self.scale = integrator, scale
+        self.integrator = integrator
+        self.scale = None if scale is None else scale.beside(observed)
         self.observed, self.weights = observed, weights
         self.dt, self.substeps = dt, substeps
 

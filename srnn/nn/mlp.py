@@ -1,7 +1,7 @@
 """A multi-layer perceptron that also gives its own input gradient in closed form."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -34,7 +34,7 @@ def linear(
     >>> layer.weight.shape, bool(layer.weight.abs().max() <= 0.5)
     (torch.Size([3, 4]), True)
     """
-    kind = {"device": _checks.device(device), "dtype": _checks.weight_dtype(dtype)}
+    device, dtype = _checks.device(device), _checks.weight_dtype(dtype)
     # On "meta" PyTorch's own start takes no draw from the global generator; its weights are then
     # replaced, not moved, which fake tensors refuse.
     layer = nn.Linear(inputs, outputs, device="meta")
@@ -42,18 +42,20 @@ def linear(
     for name, parameter in list(layer.named_parameters()):
         drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
         start = (bound * (2 * drawn - 1)).to(torch.get_default_dtype())
-        setattr(layer, name, nn.Parameter(start.to(**kind)))
+        setattr(layer, name, nn.Parameter(start.to(device=device, dtype=dtype)))
     return layer
 
 
-def input_gradient(x: Tensor, hidden: Sequence[tuple[Tensor, Tensor]], row: Tensor) -> Tensor:
+def input_gradient(
+    x: Tensor, hidden: Sequence[tuple[Callable[..., Tensor], Tensor]], row: Tensor
+) -> Tensor:
     r"""Gradient in x of a network of tanh units with one output, in closed form.
 
     Parameters
     ----------
     x : Tensor, shape (..., inputs)
-    hidden : sequence of (Tensor, Tensor)
-        Weights and biases of the hidden layers.
+    hidden : sequence of (callable, Tensor)
+        The hidden layers, and their weights.
     row : Tensor, shape (width,)
         Weights of the output.
 
@@ -64,15 +66,16 @@ def input_gradient(x: Tensor, hidden: Sequence[tuple[Tensor, Tensor]], row: Tens
     Examples
     --------
     >>> import torch
-    >>> input_gradient(torch.zeros(1), [(torch.ones(1, 1), torch.zeros(1))], torch.ones(1))
-    tensor([1.])
+    >>> layer = torch.nn.Linear(3, 8)
+    >>> input_gradient(torch.zeros(3), [(layer, layer.weight)], torch.ones(8)).shape
+    torch.Size([3])
     """
     slopes = []
-    for weight, bias in hidden:
-        x = torch.tanh(nn.functional.linear(x, weight, bias))
+    for layer, _ in hidden:
+        x = torch.tanh(layer(x))
         slopes.append(1 - x * x)
     gradient = row
-    for (weight, _), slope in zip(reversed(hidden), reversed(slopes), strict=True):
+    for (_, weight), slope in zip(reversed(hidden), reversed(slopes), strict=True):
         gradient = (gradient * slope) @ weight
     return gradient
 
@@ -167,7 +170,7 @@ class MLP(nn.Module):
         x = _checks.input_of(layers[0].weight, x, "x")
         *inner, last = layers
         self._one_output(last)
-        return input_gradient(x, [(layer.weight, layer.bias) for layer in inner], last.weight[0])
+        return input_gradient(x, [(layer, layer.weight) for layer in inner], last.weight[0])
 
     def input_hessian(self, x: Float[Tensor, "*batch inputs"]) -> Hessians:
         r"""Second derivatives of a one-output network in its input, in closed form.
