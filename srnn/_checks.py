@@ -228,12 +228,14 @@ def is_own_step(value: Any) -> bool:
 
 
 def transformed(*tensors: Tensor) -> bool:
-    """Whether one of torch.func's transformations, or forward-mode differentiation, is going on.
+    """Whether torch.func transforms, forward mode differentiates, or torch.compile traces.
 
     Of ``is_grads_batched=True`` only the batched `tensors` tell.
 
     What is written out by hand for plain tensors then has to give way to PyTorch's own operations.
     """
+    if torch.compiler.is_compiling():  # first: it cannot trace what follows
+        return True
     levels = (
         torch._C._functorch.maybe_current_level() is not None,
         torch.autograd.forward_ad._current_level >= 0,

@@ -1098,3 +1098,16 @@ def test_the_field_of_a_fitted_model() -> None:
     expected = derived(fitted.net, "leapfrog", z0, "autograd", fitted.field)
     for gradient in FUSED:
         assert_near(derived(fitted.net, "leapfrog", z0, gradient, fitted.field), expected)
+
+
+def test_weights_that_are_not_asked_about_cost_and_get_nothing() -> None:
+    net, z0 = hnet(), randn(0, 3, 4).requires_grad_()
+    for name in (None, "recompute", "reversible"):
+        how = Gradient(name, weights=False)
+        states = srnn.rollout(net, "leapfrog", z0, gradient=how, **SPAN)
+        expected = srnn.rollout(net, "leapfrog", z0, gradient="autograd", **SPAN)
+        (one,) = torch.autograd.grad(states.square().sum(), z0, retain_graph=True)
+        (other,) = torch.autograd.grad(expected.square().sum(), z0)
+        assert float((one - other).abs().max()) < 1e-12 * float(other.abs().max())
+        with pytest.raises(RuntimeError, match="to not have been used in the graph"):
+            torch.autograd.grad(states.square().sum(), net.kinetic.mlp.weight)

@@ -41,6 +41,9 @@ class Gradient:
     products : torch.dtype, optional
         Round the factors of matrix products to this precision, such as ``torch.bfloat16``.
         Everything else keeps the states' own.
+    weights : bool
+        Whether gradients of the network's weights are wanted.  Without them the fused ways carry
+        back the states' alone, a third less work; the other ways take no notice.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Gradient:
 
     name: str | None = None
     products: torch.dtype | None = None
+    weights: bool = True
 
     def __post_init__(self) -> None:
         _checks.choice(self.name, "gradient", GRADIENTS)
@@ -124,7 +128,8 @@ def fused(
     if _checks.transformed() or torch.compiler.is_compiling() or not z0.numel():
         return None  # the plain operations, which PyTorch transforms and compiles
     start = z0 if scale is None else scale.encode(z0)
-    task = Run(Network(net, Products(gradient.products)), made, gradient.name)
+    network = Network(net, Products(gradient.products))
+    task = Run(network, made, gradient.name, gradient.weights)
     states = run(task, start.reshape(-1, start.shape[-1]))
     states = states.reshape(steps + 1, *z0.shape)
     return states if scale is None else scale.decode(states)

@@ -38,6 +38,7 @@ class Run:
     network: Network
     program: Program
     mode: str | None
+    learning: bool = True  # whether the weights' gradients are wanted
 
     @property
     def rates(self) -> list[int]:
@@ -80,6 +81,8 @@ def run(task: Run, z0: Tensor) -> Tensor:
     Where no gradient is asked for nothing is kept.
     """
     weights = task.network.weights
+    if not task.learning:
+        weights = [w.detach() for w in weights]
     if torch.is_grad_enabled() and any(x.requires_grad for x in (z0, *weights)):
         states: Tensor = _Rollout.apply(task, z0, *weights)  # type: ignore[no-untyped-call]
         return states

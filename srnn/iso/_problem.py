@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from srnn.adjoint import Gradient
 from srnn.errors import ConvergenceError
 from srnn.fields import as_field
 from srnn.flow_map import flow_map
@@ -156,7 +157,9 @@ class Problem:
             return z0[None]
         scale = self.scale
         start = z0 if scale is None else scale.encode(z0)
-        states = rollout(self.field, self.integrator, start, **self._how())
+        # Only the start is asked about.
+        how = self._how() | {"gradient": Gradient(weights=False)}
+        states = rollout(self.field, self.integrator, start, **how)
         return states if scale is None else scale.decode(states)
 
     def jacobians(self, z0: Tensor) -> Tensor:
