@@ -230,9 +230,8 @@ def is_own_step(value: Any) -> bool:
 def transformed(*tensors: Tensor) -> bool:
     """Whether torch.func transforms, forward mode differentiates, or torch.compile traces.
 
-    Of ``is_grads_batched=True`` only the batched `tensors` tell.
-
     What is written out by hand for plain tensors then has to give way to PyTorch's own operations.
+    Of ``is_grads_batched=True`` only the batched `tensors` tell.
     """
     if torch.compiler.is_compiling():  # first: it cannot trace what follows
         return True

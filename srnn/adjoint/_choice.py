@@ -112,6 +112,8 @@ def fused(
             f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(_inside(field)).__name__}",
         )
         return None
+    if _checks.transformed() or not z0.numel():
+        return None  # the plain operations, which PyTorch transforms and compiles
     time = 1.0 if scale is None else scale.time
     made = program(method, bool(field.separable), dt / time, steps, substeps)
     if made is None:
@@ -125,8 +127,6 @@ def fused(
             f"{method.name!r} on {type(net).__name__} ('recompute' needs little memory too)",
         )
         return None
-    if _checks.transformed() or torch.compiler.is_compiling() or not z0.numel():
-        return None  # the plain operations, which PyTorch transforms and compiles
     start = z0 if scale is None else scale.encode(z0)
     network = Network(net, Products(gradient.products))
     task = Run(network, made, gradient.name, gradient.weights)

@@ -13,7 +13,7 @@ from srnn._checks import transformed
 from srnn.adjoint._buffers import Lease, lease
 from srnn.adjoint._fixed_point import check_range, unit_for
 from srnn.adjoint._network import Kernel, Network
-from srnn.adjoint._program import Evaluate, Program
+from srnn.adjoint._program import Program
 from srnn.adjoint._sweep import Keep, Memory, backward, forward
 
 __all__ = ["Run", "run"]
@@ -40,14 +40,9 @@ class Run:
     mode: str | None
     learning: bool = True  # whether the weights' gradients are wanted
 
-    @property
-    def rates(self) -> list[int]:
-        """The rates that the program asks for."""
-        return sorted({op.rate for op in self.program.operations if isinstance(op, Evaluate)})
-
     def kernels(self, weights: Sequence[Tensor]) -> dict[int, Kernel]:
-        """Make a kernel for each of them."""
-        return self.network.kernels(weights, self.rates)
+        """Make a kernel for each rate that the program asks for."""
+        return self.network.kernels(weights, self.program.rates)
 
     def memory(self, kernels: dict[int, Kernel], like: Tensor, keep: Keep) -> tuple[Memory, Lease]:
         """Borrow memory for a pass over states such as `like`, shape (batch, 2*dim)."""
@@ -67,10 +62,7 @@ class Run:
         if self.mode is not None:
             return _KEEP[self.mode]
         numbers = sum(
-            math.prod(shape)
-            for op in self.program.operations
-            if isinstance(op, Evaluate)
-            for shape in kernels[op.rate].kept(batch)
+            math.prod(shape) for rate in self.program.order for shape in kernels[rate].kept(batch)
         )
         return _KEEP["stored" if width * numbers <= _STORED else "recompute"]
 

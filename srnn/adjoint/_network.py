@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srnn.adjoint._products import Products
-from srnn.adjoint._program import BOTH, FORCE, VELOCITY, Emit, Evaluate, Program
+from srnn.adjoint._program import BOTH, FORCE, VELOCITY, Evaluate, Program
 from srnn.adjoint._scalar import DeepKernel, ShallowKernel, scalar_kernel
 from srnn.adjoint._vector import VectorKernel
 from srnn.nn import MLP, HNet, ONet
@@ -115,20 +115,20 @@ class Network:
         """Run a program by PyTorch's own differentiable operations, to any order of derivative."""
         parts = self.split(weights)
         state, values, states = z0, {}, [z0]
-        for operation in program.operations:
-            if isinstance(operation, Emit):
+        for step in program.forwards():
+            for operation in step.operations:
+                rate = self.rates[operation.rate]
+                if isinstance(operation, Evaluate):
+                    values[operation.rate] = self.value(
+                        parts[rate.part], state[..., rate.reads], rate.changes
+                    )
+                    continue
+                changed = state[..., rate.changes]
+                changed = changed + (rate.sign * operation.factor) * values[operation.rate]
+                before, after = state[..., : rate.changes.start], state[..., rate.changes.stop :]
+                state = torch.cat((before, changed, after), dim=-1)
+            if step.emits:
                 states.append(state)
-                continue
-            rate = self.rates[operation.rate]
-            if isinstance(operation, Evaluate):
-                values[operation.rate] = self.value(
-                    parts[rate.part], state[..., rate.reads], rate.changes
-                )
-                continue
-            changed = state[..., rate.changes]
-            changed = changed + (rate.sign * operation.factor) * values[operation.rate]
-            before, after = state[..., : rate.changes.start], state[..., rate.changes.stop :]
-            state = torch.cat((before, changed, after), dim=-1)
         return torch.stack(states)
 
     def value(self, weights: list[Tensor], x: Tensor, outputs: slice) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from srnn.adjoint._buffers import carve
 from srnn.adjoint._fixed_point import FixedPoint
 from srnn.adjoint._network import Kernel, Network
-from srnn.adjoint._program import Emit, Evaluate, Program
+from srnn.adjoint._program import Evaluate, Program
 
 __all__ = ["Keep", "Memory", "backward", "forward"]
 
@@ -120,20 +120,19 @@ class Memory:
         views = {r: _Views(memory, network, kernels, r, dtype) for r in set(sizes)}
         self.bytes = max(v.bytes for v in views.values())
         self.views = [views[rows] for rows in sizes]
-        numbers = [op.rate for op in program.operations if isinstance(op, Evaluate)]
         inputs = 1 + next(iter(kernels.values())).inputs
-        count = len(numbers) if keep.inputs else 1
+        count = program.evaluations if keep.inputs else 1
         # The rates' inputs, with a row of ones; of all evaluations or of the present one.
         self.inputs: list[Tensor] = []
         self.kept: list[list[list[Tensor]]] = []
         for rows in sizes:
             self.inputs += self._more(memory, [(count, inputs, rows)], dtype)
             if keep.activations:
-                shapes = [s for rate in numbers for s in kernels[rate].kept(rows)]
+                shapes = [s for rate in program.order for s in kernels[rate].kept(rows)]
                 take = iter(self._more(memory, shapes, dtype))
                 if memory is not None:
                     self.kept.append(
-                        [[next(take) for _ in kernels[rate].kept(rows)] for rate in numbers]
+                        [[next(take) for _ in kernels[rate].kept(rows)] for rate in program.order]
                     )
 
     def _more(
@@ -168,27 +167,29 @@ def forward(
         views.state.copy_(z0[piece].T)
         if unit is not None:
             fixed = FixedPoint(views.state, unit)
-        states = out[:, piece].mT.unbind()
+        states = out[:, piece].mT
         inputs = memory.inputs[index].unbind()
         everywhere = [x[:-1] for x in inputs]
         kept_all = memory.kept[index] if memory.kept else None
-        for operation in program.operations:
-            if isinstance(operation, Emit):
-                states[operation.time].copy_(views.state)
-                continue
-            rate = operation.rate
-            mine, kernel = views.rates[rate], kernels[rate]
-            if isinstance(operation, Evaluate):
-                number = operation.number if len(inputs) > 1 else 0
-                everywhere[number].copy_(mine.reads)
-                x = inputs[number]
-                kept = mine.kept if kept_all is None else kept_all[operation.number]
-                kernel.activate(x, kept, mine.work)
-                kernel.value(x, kept, mine.work, mine.value)
-            elif fixed is None:
-                mine.changes.add_(mine.value, alpha=signs[rate] * operation.factor)
-            else:
-                fixed.add(network.rates[rate].changes, mine.value, signs[rate] * operation.factor)
+        for step in program.forwards():
+            for operation in step.operations:
+                rate = operation.rate
+                mine, kernel = views.rates[rate], kernels[rate]
+                if isinstance(operation, Evaluate):
+                    number = step.before + operation.number
+                    kept = mine.kept if kept_all is None else kept_all[number]
+                    place = number if len(inputs) > 1 else 0
+                    everywhere[place].copy_(mine.reads)
+                    kernel.activate(inputs[place], kept, mine.work)
+                    kernel.value(inputs[place], kept, mine.work, mine.value)
+                    continue
+                factor = signs[rate] * operation.factor
+                if fixed is None:
+                    mine.changes.add_(mine.value, alpha=factor)
+                else:
+                    fixed.add(network.rates[rate].changes, mine.value, factor)
+            if step.emits:
+                states[step.emits].copy_(views.state)
         if fixed is not None and whole is not None:
             whole[piece] = fixed.whole.T
     return whole
@@ -224,49 +225,42 @@ def backward(
             fixed = FixedPoint(views.state, unit, last[piece].T.clone())
         cotangent = views.cotangent
         cotangent.zero_()
-        given = cotangents[:, piece].mT.unbind()
+        given = cotangents[:, piece].mT
         inputs = memory.inputs[index].unbind()
         everywhere = [x[:-1] for x in inputs]
         kept_all = memory.kept[index] if memory.kept else None
-        for operation in reversed(program.operations):
-            if isinstance(operation, Emit):
-                cotangent += given[operation.time]
-                continue
-            rate = operation.rate
-            mine, kernel = views.rates[rate], kernels[rate]
-            if isinstance(operation, Evaluate):
-                kept = mine.kept
-                if last is None:
-                    x = inputs[operation.number]
-                    if kept_all is None:
-                        kernel.activate(x, kept, mine.work)
+        for step in program.backwards():
+            if step.emits:
+                cotangent += given[step.emits]
+            for operation in reversed(step.operations):
+                rate = operation.rate
+                mine, kernel = views.rates[rate], kernels[rate]
+                if isinstance(operation, Evaluate):
+                    number = step.before + operation.number
+                    kept = mine.kept if kept_all is None else kept_all[number]
+                    if last is not None:
+                        x = inputs[0]
+                        everywhere[0].copy_(mine.reads)
                     else:
-                        kept = kept_all[operation.number]
-                else:
-                    x = inputs[0]
-                    everywhere[0].copy_(mine.reads)
-                kernel.adjoint(
-                    x,
-                    mine.cotangent,
-                    kept,
-                    mine.work,
-                    mine.reads_cotangent,
-                    sums.get(rates[rate].part),
-                )
-                continue
-            factor = rates[rate].sign * operation.factor
-            if last is not None:
+                        x = inputs[number]
+                        if kept_all is None:
+                            kernel.activate(x, kept, mine.work)
+                    total = sums.get(rates[rate].part)
+                    kernel.adjoint(x, mine.cotangent, kept, mine.work, mine.reads_cotangent, total)
+                    continue
+                factor = rates[rate].sign * operation.factor
+                if last is not None:
+                    if operation.last:
+                        everywhere[0].copy_(mine.reads)
+                        kernel.activate(inputs[0], mine.kept, mine.work)
+                        kernel.value(inputs[0], mine.kept, mine.work, mine.value)
+                    if fixed is None:
+                        mine.changes.sub_(mine.value, alpha=factor)
+                    else:
+                        fixed.add(rates[rate].changes, mine.value, -factor)
                 if operation.last:
-                    everywhere[0].copy_(mine.reads)
-                    kernel.activate(inputs[0], mine.kept, mine.work)
-                    kernel.value(inputs[0], mine.kept, mine.work, mine.value)
-                if fixed is None:
-                    mine.changes.sub_(mine.value, alpha=factor)
-                else:
-                    fixed.add(rates[rate].changes, mine.value, -factor)
-            if operation.last:
-                mine.cotangent.zero_()
-            mine.cotangent.add_(mine.changes_cotangent, alpha=factor)
+                    mine.cotangent.zero_()
+                mine.cotangent.add_(mine.changes_cotangent, alpha=factor)
         cotangent += given[0]
         result[piece] = cotangent.T
         if rebuilt is not None:
