@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from srnn._types import State, TrajectoryValues
+from srnn.adjoint import Gradient
 from srnn.data import Trajectories
 from srnn.fields import as_field
 from srnn.integrators import Integrator
@@ -27,7 +28,7 @@ def trajectory_loss(
     weights: Tensor | None = None,
     gate_penalty: float = 0.0,
     trim: float = 0.0,
-    gradient: str | None = None,
+    gradient: str | Gradient | None = None,
 ) -> Tensor:
     r"""Mean squared residual of rollouts from the first observed states, or from given ones.
 
@@ -57,8 +58,9 @@ def trajectory_loss(
         L1 norm of :math:`\gamma` (section 6).
     trim : float
         Share of the trajectories, those with the largest residuals, that is left out.
-    gradient : str, optional
-        How the rollout is differentiated; see :func:`srnn.rollout`.
+    gradient : str or srnn.adjoint.Gradient, optional
+        How the rollout is differentiated; see :func:`srnn.rollout`.  With a `gate_penalty` None or
+        "autograd".
 
     Returns
     -------
@@ -78,7 +80,7 @@ def trajectory_loss(
     if not gate_penalty:
         prediction = rollout(net, integrator, z0, gradient=gradient, **span)
         return _mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
-    states = list(integrate(net, integrator, z0, **span))
+    states = list(integrate(net, integrator, z0, gradient=gradient, **span))
     prediction = torch.stack([z for z, _ in states])
     loss = _mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
     gates = [n.norm(dim=-1).mean() for _, state in states for n in getattr(state, "n", ())]

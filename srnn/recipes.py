@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from srnn import _checks
-from srnn.adjoint import GRADIENTS
+from srnn.adjoint import GRADIENTS, Gradient
 from srnn.iso import METHODS
 
 __all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "WITH_WALLS", "Recipe"]
@@ -105,9 +105,9 @@ class Recipe:
         Steps of the regression that starts the walls of such a model from the rebounds that single
         steps of the data show (:func:`srnn.rebound.start_from_rebounds`); part of `warm_start`.
         None leaves the number to the walls.
-    gradient : str or None
-        How rollouts are differentiated, one of ``srnn.adjoint.GRADIENTS``.  None takes the fastest
-        way there is; "recompute" and "reversible" need less memory for long windows.
+    gradient : str, srnn.adjoint.Gradient or None
+        How rollouts are differentiated, by a name of ``srnn.adjoint.GRADIENTS``.  None takes the
+        fastest way there is; "recompute" and "reversible" need less memory for long windows.
     scale : bool
         Train the library's networks in units of order one (:class:`srnn.scaling.Scale`).  A
         Hamiltonian of your own is always trained in the units of the data.
@@ -145,7 +145,7 @@ class Recipe:
     trim: float = 0.0
     gate_penalty: float = 0.0
     wall_steps: int | None = None
-    gradient: str | None = None
+    gradient: str | Gradient | None = None
     scale: bool = True
 
     def __post_init__(self) -> None:
@@ -177,7 +177,8 @@ class Recipe:
             _checks.positive(self.decay, "decay")
         for name in ("derivatives", "restore_best", "scale"):
             _checks.choice(getattr(self, name), name, (True, False))
-        _checks.choice(self.gradient, "gradient", GRADIENTS)
+        if not isinstance(self.gradient, Gradient):
+            _checks.choice(self.gradient, "gradient", GRADIENTS)
         _checks.choice(self.warm_start, "warm_start", (True, False, "distil"))
         for name in ("weight_decay", "learning_rate_floor", "gate_penalty"):
             _checks.non_negative(getattr(self, name), name)

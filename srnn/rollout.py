@@ -97,6 +97,7 @@ def integrate(
     steps: int,
     substeps: int = 1,
     backward: bool = False,
+    gradient: str | Gradient | None = None,
 ) -> Iterator[tuple[Tensor, Any]]:
     """Integrate from `z0`, state after state, with what the method keeps beside (q, p).
 
@@ -106,7 +107,9 @@ def integrate(
     Parameters
     ----------
     field, integrator, z0, dt, steps, substeps, backward
-        As :func:`rollout`.
+        As :func:`rollout`.  The weights must not change between two states.
+    gradient : {None, "autograd"}
+        None takes the library's closed forms where it has any.
 
     Yields
     ------
@@ -125,7 +128,10 @@ def integrate(
     tensor([[ 0.9800, -0.1980]]) tensor([[-0.9800]])
     """
     field, method, span = _checked(field, integrator, z0, dt, steps, substeps, backward)
-    yield from _states(with_kernels(field), method, z0, **span)
+    _checks.choice(gradient, "gradient", (None, "autograd"))
+    if gradient is None:
+        field = with_kernels(field)
+    yield from _states(field, method, z0, **span)
 
 
 def _states(

@@ -106,6 +106,7 @@ class Starts:
             counts,
             dt=self.dt,
             substeps=self.recipe.substeps,
+            gradient=self.recipe.gradient,
         )
 
     def squares(self) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from srnn import _checks
+from srnn.adjoint import Gradient
 from srnn.data import Trajectories
 from srnn.errors import CheckpointError, TrainingDiverged
 from srnn.integrators import Integrator
@@ -155,7 +156,12 @@ def _fingerprint(run: Run) -> str:
     # the cosine schedule looks ahead to the last epoch.
     del recipe["patience"]
     # Nor does the way to the same gradient, but for rounding.
-    del recipe["gradient"]
+    way = run.recipe.gradient if isinstance(run.recipe.gradient, Gradient) else None
+    name = run.recipe.gradient if way is None else way.name
+    if name == "continuous" or (way is not None and way.products is not None):
+        recipe["gradient"] = str(run.recipe.gradient)
+    else:
+        del recipe["gradient"]
     if run.recipe.scheduler != "cosine":
         del recipe["epochs"]
     tensors = dict(run.net.state_dict())

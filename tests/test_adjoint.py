@@ -1,6 +1,7 @@
 """The fused adjoint of a rollout: its numbers are those of PyTorch's own differentiation."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from srnn.adjoint._program import FORCE, VELOCITY, program
 from srnn.adjoint._sweep import _pieces
 from srnn.fields import HamiltonianField, VectorField, as_field
 from srnn.integrators import Splitting
+from srnn.losses import trajectory_loss
 from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
 
 FUSED = (None, "stored", "recompute", "reversible", "reversible-exact")
@@ -1111,3 +1113,96 @@ def test_weights_that_are_not_asked_about_cost_and_get_nothing() -> None:
         assert float((one - other).abs().max()) < 1e-12 * float(other.abs().max())
         with pytest.raises(RuntimeError, match="to not have been used in the graph"):
             torch.autograd.grad(states.square().sum(), net.kinetic.mlp.weight)
+
+
+# -- starts that depend on the same weights, threads, and what is not looked through --------------
+
+
+@pytest.mark.parametrize("method", ["leapfrog", "rk4", "tao2"])
+def test_second_derivatives_where_the_start_depends_on_the_weights(method: str) -> None:
+    net, z0 = hnet(), randn(0, 3, 4).requires_grad_()
+    found = []
+    for gradient in (None, "autograd"):
+        half = srnn.rollout(net, method, z0, dt=0.2, steps=2, gradient=gradient)[-1]
+        end = srnn.rollout(net, method, half, dt=0.2, steps=2, gradient=gradient)[-1]
+        weight = net.potential.mlp.weight
+        (first,) = torch.autograd.grad(end.square().sum(), weight, create_graph=True)
+        found.append((first, *torch.autograd.grad(first.sum(), (weight, z0))))
+    for one, other in zip(*found, strict=True):
+        assert float((one - other).abs().max()) < 1e-11 * float(other.abs().max())
+
+
+@pytest.mark.parametrize("gradient", [None, "recompute", "reversible"])
+def test_two_threads_go_back_through_one_graph(gradient: str | None) -> None:
+    net, z0 = random_hnet(0, hidden=256), randn(0, 64, 4)
+    weight = net.potential.mlp.weight
+    plain = srnn.rollout(net, "leapfrog", z0, dt=0.1, steps=9, gradient="autograd")
+    (expected,) = torch.autograd.grad(plain.square().mean(), weight)
+    for _ in range(4):
+        loss = srnn.rollout(net, "leapfrog", z0, dt=0.1, steps=9, gradient=gradient).square().mean()
+        with ThreadPoolExecutor(2) as pool:
+            tasks = [
+                pool.submit(torch.autograd.grad, loss, weight, retain_graph=True) for _ in range(2)
+            ]
+        for task in tasks:
+            difference = (task.result()[0] - expected).abs().max()
+            assert float(difference) < 1e-10 * float(expected.abs().max())
+
+
+class Walled(torch.nn.Module):
+    """A Hamiltonian of a user's own with an H-NET inside, and more of a force."""
+
+    dim, separable = 2, True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.walls, self.inner = None, hnet()
+
+    def kinetic_gradient(self, p: torch.Tensor) -> torch.Tensor:
+        return self.inner.kinetic_gradient(p)
+
+    def potential_gradient(self, q: torch.Tensor) -> torch.Tensor:
+        return self.inner.potential_gradient(q) + 4 * q**3
+
+
+def overridden() -> Any:
+    net = hnet()
+    net.potential_gradient = lambda q: q**3
+    return net
+
+
+def without_bias() -> Any:
+    net = hnet()
+    layer = torch.nn.Linear(2, 8, bias=False, dtype=F64)
+    net.kinetic.mlp.layers[0] = layer
+    net.kinetic.mlp.layers[1] = torch.nn.Linear(8, 1, dtype=F64)
+    return net
+
+
+@pytest.mark.parametrize("make", [Walled, overridden, without_bias])
+@pytest.mark.parametrize("method", ["leapfrog", "rk4"])
+def test_networks_that_only_look_like_the_librarys(make: Any, method: str) -> None:
+    net, z0 = make(), randn(0, 3, 4)
+    expected = srnn.rollout(net, method, z0, gradient="autograd", **SPAN)
+    assert torch.equal(srnn.rollout(net, method, z0, **SPAN), expected)
+
+
+def test_the_first_state_is_the_start_in_any_units() -> None:
+    scale = Scale(q=3.0, p=0.7, time=1.3, shift=randn(1, 4))
+    z0 = randn(0, 3, 4)
+    states = srnn.rollout(ScaledHamiltonian(hnet(), scale), "leapfrog", z0, **SPAN)
+    assert torch.equal(states[0], z0)
+
+
+def test_autocast_is_pytorchs_own() -> None:
+    net, z0 = hnet().float(), randn(0, 3, 4).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = srnn.rollout(net, "leapfrog", z0, gradient="autograd", **SPAN)
+        assert torch.equal(srnn.rollout(net, "leapfrog", z0, **SPAN), expected)
+
+
+def test_a_gradient_that_a_loss_with_gates_cannot_take_is_refused() -> None:
+    target = randn(0, 3, 3, 4)
+    leapfrog = srnn.integrators.get("leapfrog")
+    with pytest.raises(ValueError, match="Unknown `gradient`: 'stored'"):
+        trajectory_loss(hnet(), leapfrog, target, 0.1, gate_penalty=0.1, gradient="stored")

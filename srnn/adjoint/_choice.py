@@ -112,8 +112,8 @@ def fused(
             f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(_inside(field)).__name__}",
         )
         return None
-    if _checks.transformed() or not z0.numel():
-        return None  # the plain operations, which PyTorch transforms and compiles
+    if _checks.transformed() or torch.is_autocast_enabled(z0.device.type) or not z0.numel():
+        return None  # the plain operations, which PyTorch transforms, compiles and casts
     time = 1.0 if scale is None else scale.time
     made = program(method, bool(field.separable), dt / time, steps, substeps)
     if made is None:
@@ -127,12 +127,14 @@ def fused(
             f"{method.name!r} on {type(net).__name__} ('recompute' needs little memory too)",
         )
         return None
+    scale = None if scale is None else scale.beside(z0)
     start = z0 if scale is None else scale.encode(z0)
     network = Network(net, Products(gradient.products))
     task = Run(network, made, gradient.name, gradient.weights)
     states = run(task, start.reshape(-1, start.shape[-1]))
     states = states.reshape(steps + 1, *z0.shape)
-    return states if scale is None else scale.decode(states)
+    # The first state is the one that was given, to the last bit.
+    return states if scale is None else torch.cat((z0[None], scale.decode(states[1:])))
 
 
 def with_kernels(field: Field) -> Field:
@@ -167,6 +169,7 @@ def _network(field: Any) -> tuple[Any, Any]:
     net, scale = _inside(field), None
     if type(net) in (ScaledHamiltonian, ScaledField):
         scale, net = net.scale, _inside(net)
-    if hasattr(net, "walls"):  # a Hamiltonian that is learnt together with walls
-        net = getattr(net, "inner", None)
+    # A class of the library whose motion is that of one of its parts says so.
+    if part := vars(type(net)).get("motion_of_part"):
+        net = getattr(net, part)
     return (net, scale) if Network.known(net) else (None, None)

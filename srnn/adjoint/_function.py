@@ -11,7 +11,7 @@ from torch import Tensor
 
 from srnn._checks import transformed
 from srnn.adjoint._buffers import Lease, lease
-from srnn.adjoint._fixed_point import check_range, unit_for
+from srnn.adjoint._fixed_point import check_range, has_numbers, in_units, unit_for
 from srnn.adjoint._network import Kernel, Network
 from srnn.adjoint._program import Program
 from srnn.adjoint._sweep import Keep, Memory, backward, forward
@@ -19,7 +19,7 @@ from srnn.adjoint._sweep import Keep, Memory, backward, forward
 __all__ = ["Run", "run"]
 
 # Share of the largest entry of the initial states by which a reversed rollout may miss them.
-_DRIFT = 1e-2
+_DRIFT = 1e-3
 # Activations of a rollout up to this many bytes are kept for its backward pass; of a larger one
 # they are computed again.
 _STORED = 1 << 28
@@ -51,7 +51,8 @@ class Run:
             return Memory(memory, self.network, self.program, kernels, len(like), keep, like.dtype)
 
         # The layout keeps the program alive, and so its identity its own.
-        key = (self.network.layout, id(self.program), len(like), keep, like.dtype)
+        threads = torch.get_num_threads()  # the size of a batch's pieces depends on it
+        key = (self.network.layout, id(self.program), len(like), keep, like.dtype, threads)
         (memory, _), loan = lease(
             self.network.net, key, like, lambda: lay(None).bytes, lambda m: (lay(m), self.program)
         )
@@ -113,7 +114,7 @@ class _Rollout(torch.autograd.Function):
         if not (keep.inputs or keep.activations):
             loan.release()
         ctx.task, ctx.learning, ctx.unit, ctx.keep = task, learning, unit, keep
-        ctx.left = (memory, loan, kernels)
+        ctx.left = [(memory, loan, kernels)]
         last = None
         if task.mode in ("reversible", "reversible-exact"):
             last = out[-1].clone() if whole is None else whole
@@ -128,8 +129,11 @@ class _Rollout(torch.autograd.Function):
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or transformed(cotangents):
             return (None, *_again(task, z0, weights, cotangents, needed))
-        memory, loan, kernels = ctx.left
-        if loan.block is None:  # given back: a reversible run, or a second backward pass
+        # Taken out at once: of two threads that go back through one graph the other has to do with
+        # the states alone, as a second backward pass has, and a reversible run.
+        left: tuple[Any, Any, Any] = _taken(ctx.left)
+        memory, loan, kernels = left
+        if loan is None or loan.block is None:
             kernels = task.kernels(weights)
             keep = ctx.keep if ctx.last is not None else _KEEP["recompute"]
             memory, loan = task.memory(kernels, z0, keep)
@@ -146,12 +150,20 @@ class _Rollout(torch.autograd.Function):
             ctx.unit,
         )
         loan.release()
-        ctx.left = (None, loan, None)
         if rebuilt is not None and ctx.unit is None:
             _watch(rebuilt, z0, ctx.last)
+        elif rebuilt is not None:
+            _compare(rebuilt, z0, ctx.unit)
         gradients: list[Tensor | None] = [gradient]
         gradients += learnt if ctx.learning else [None] * len(weights)
         return (None, *(g if need else None for g, need in zip(gradients, needed, strict=True)))
+
+
+def _taken(left: list[tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
+    try:
+        return left.pop()
+    except IndexError:
+        return None, None, None
 
 
 def _again(
@@ -164,22 +176,35 @@ def _again(
     """Differentiate by PyTorch's own operations, which can be differentiated again."""
     further = torch.is_grad_enabled()
     with torch.enable_grad():
-        out = task.network.plain(task.program, z0, weights)
-        inputs = [x for x, need in zip((z0, *weights), needed, strict=True) if need]
+        # Views: the way back ends here, also where the start was computed with the same weights.
+        start, *own = (x.view_as(x) for x in (z0, *weights))
+        out = task.network.plain(task.program, start, own)
+        inputs = [x for x, need in zip((start, *own), needed, strict=True) if need]
         gradients = iter(torch.autograd.grad(out, inputs, cotangents, create_graph=further))
     return [next(gradients) if need else None for need in needed]
 
 
 def _watch(rebuilt: Tensor, z0: Tensor, last: Tensor) -> None:
     """Warn where the states that were rebuilt are not those of the forward pass."""
-    if type(z0) is not Tensor:
-        return  # a tensor without numbers
+    if not has_numbers(z0):
+        return
     drift = float((rebuilt - z0).abs().max())
     size = float(z0.abs().max()) or float(last.abs().max())
     if not drift <= _DRIFT * size:
         warnings.warn(
             f"Rebuilding the states backwards missed the initial states by {drift:.2g}, where the "
-            f"largest entry is {size:.2g}: the gradient is off about as much. "
+            f"largest entry is {size:.2g}: the gradient is off too. "
             "gradient='reversible-exact' rebuilds them to the last bit, 'recompute' keeps them.",
+            stacklevel=2,
+        )
+
+
+def _compare(rebuilt: Tensor, z0: Tensor, unit: float) -> None:
+    """Warn where whole numbers were not rebuilt: a product did not repeat to the last bit."""
+    if has_numbers(z0) and not torch.equal(rebuilt, in_units(z0, unit)):
+        warnings.warn(
+            "Rebuilding the states in whole numbers did not give the initial states again, since "
+            "the products of matrices on this device, or with another number of threads, are not "
+            "the same each time. gradient='recompute' does not depend on it.",
             stacklevel=2,
         )

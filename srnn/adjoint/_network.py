@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srnn.adjoint._products import Products
 from srnn.adjoint._program import BOTH, FORCE, VELOCITY, Evaluate, Program
-from srnn.adjoint._scalar import DeepKernel, ShallowKernel, scalar_kernel
+from srnn.adjoint._scalar import DeepKernel, ShallowKernel, quadratic_part, scalar_kernel
 from srnn.adjoint._vector import VectorKernel
 from srnn.nn import MLP, HNet, ONet
 from srnn.nn.hnet import _ScalarNet
@@ -18,6 +18,8 @@ from srnn.nn.mlp import input_gradient
 from srnn.nn.quadratic import QuadraticForm
 
 __all__ = ["Network", "Rate"]
+
+_METHODS = {"forward", "gradient", "input_gradient", "kinetic_gradient", "potential_gradient"}
 
 Kernel = ShallowKernel | DeepKernel | VectorKernel
 
@@ -72,9 +74,14 @@ class Network:
             expected |= {ONet}
         else:
             return False
-        return all(
-            type(module) in expected and not (module._forward_hooks or module._forward_pre_hooks)
-            for module in net.modules()
+        modules = list(net.modules())
+        linear = [module for module in modules if isinstance(module, nn.Linear)]
+        return (
+            all(type(module) in expected for module in modules)
+            and not any(map(_altered, modules))
+            and not nn.modules.module._has_any_global_hook()
+            and all(layer.bias is not None for layer in linear)
+            and len({w.dtype for w in net.parameters()}) == 1
         )
 
     @property
@@ -95,17 +102,12 @@ class Network:
             at += len(part)
         return parts
 
-    @property
-    def _quadratic(self) -> bool:
-        return isinstance(self.net, HNet) and self.net.quadratic
-
     def kernels(self, weights: Sequence[Tensor], rates: Sequence[int]) -> dict[int, Kernel]:
         """Make the kernel of each rate."""
         parts = self.split(weights)
         if isinstance(self.net, HNet):
             return {
-                rate: scalar_kernel(parts[self.rates[rate].part], self._quadratic, self.products)
-                for rate in rates
+                rate: scalar_kernel(parts[self.rates[rate].part], self.products) for rate in rates
             }
         return {
             rate: VectorKernel(parts[0], self.rates[rate].changes, self.products) for rate in rates
@@ -132,8 +134,9 @@ class Network:
         return torch.stack(states)
 
     def value(self, weights: list[Tensor], x: Tensor, outputs: slice) -> Tensor:
+        """Compute the rate of one part by PyTorch's own operations, without its sign."""
         if isinstance(self.net, HNet):
-            form = weights[-2:] if self._quadratic else []
+            form = quadratic_part(weights)
             network = weights[: len(weights) - len(form)]
             hidden = [
                 (partial(nn.functional.linear, weight=weight, bias=bias), weight)
@@ -146,6 +149,12 @@ class Network:
         for weight, bias in zip(weights[0:-2:2], weights[1:-2:2], strict=True):
             x = torch.tanh(nn.functional.linear(x, weight, bias))
         return nn.functional.linear(x, weights[-2][outputs], weights[-1][outputs])
+
+
+def _altered(module: nn.Module) -> bool:
+    """Whether a module has a hook, or a method of its own in the place of its class's."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, name) for name in hooks) or not _METHODS.isdisjoint(vars(module))
 
 
 def _weights(mlp: MLP) -> list[Tensor]:

@@ -91,8 +91,10 @@ class _Rate(torch.autograd.Function):
         further = torch.is_grad_enabled()
         if further or transformed(cotangent):
             with torch.enable_grad():
-                value = ctx.network.value(weights, x, slice(None))
-                inputs = [y for y, need in zip((x, *weights), needed, strict=True) if need]
+                # Views: the way back ends here, also where x was computed with the same weights.
+                at, *own = (y.view_as(y) for y in (x, *weights))
+                value = ctx.network.value(own, at, slice(None))
+                inputs = [y for y, need in zip((at, *own), needed, strict=True) if need]
                 found = iter(torch.autograd.grad(value, inputs, cotangent, create_graph=further))
             return (None, None, *(next(found) if need else None for need in needed))
         given, kept, work = ctx.left

@@ -32,14 +32,17 @@ from torch import Tensor
 from srnn.adjoint._form import Form
 from srnn.adjoint._products import Products
 
-__all__ = ["DeepKernel", "ShallowKernel", "scalar_kernel", "slope"]
+__all__ = ["DeepKernel", "ShallowKernel", "quadratic_part", "scalar_kernel", "slope"]
 
 slope = torch.ops.aten.sigmoid_backward.grad_input  # (g, sigma) to g sigma (1 - sigma)
 
 
-def scalar_kernel(
-    weights: Sequence[Tensor], quadratic: bool, products: Products
-) -> "ShallowKernel | DeepKernel":
+def quadratic_part(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Matrix and vector of the form, if there is one: a network alone ends with a row."""
+    return list(weights[-2:]) if weights[-1].ndim == 1 else []
+
+
+def scalar_kernel(weights: Sequence[Tensor], products: Products) -> "ShallowKernel | DeepKernel":
     """Make a network's kernel, for weights that do not change meanwhile.
 
     Parameters
@@ -47,12 +50,12 @@ def scalar_kernel(
     weights : sequence of Tensor
         W_1, b_1, ..., W_L, b_L, then the last layer's row (1, h_L); then, with a quadratic form,
         its matrix and its vector.
-    quadratic : bool
     products : Products
     """
     weights = [w.detach() for w in weights]
-    form = Form(*weights[-2:]) if quadratic else None
-    network = weights[:-2] if quadratic else weights
+    parts = quadratic_part(weights)
+    form = Form(*parts) if parts else None
+    network = weights[: len(weights) - len(parts)]
     matrices, biases, row = network[0:-1:2], network[1:-1:2], 2 * network[-1][0]
     if len(matrices) == 1:
         return ShallowKernel(matrices[0], biases[0], row, form, products)

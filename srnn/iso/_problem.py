@@ -1,5 +1,6 @@
 """The loss that initial states are chosen by, and its derivatives, for a batch of trajectories."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -66,6 +67,8 @@ class Problem:
         Integrator steps between two of them.
     scale : srnn.scaling.Scale, optional
         Units of the field, where they are not those of the observed states.
+    gradient : str or srnn.adjoint.Gradient, optional
+        How rollouts are differentiated, in the start alone.
     """
 
     def __init__(
@@ -78,7 +81,10 @@ class Problem:
         dt: float,
         substeps: int = 1,
         scale: Any = None,
+        gradient: str | Gradient | None = None,
     ) -> None:
+        way = gradient if isinstance(gradient, Gradient) else Gradient(gradient)
+        self.gradient = dataclasses.replace(way, weights=False)
         self.field = field if integrator is None else as_field(field)
         self.integrator = integrator
         self.scale = None if scale is None else scale.beside(observed)
@@ -95,6 +101,7 @@ class Problem:
             dt=self.dt,
             substeps=self.substeps,
             scale=self.scale,
+            gradient=self.gradient,
         )
 
     @property
@@ -157,8 +164,7 @@ class Problem:
             return z0[None]
         scale = self.scale
         start = z0 if scale is None else scale.encode(z0)
-        # Only the start is asked about.
-        how = self._how() | {"gradient": Gradient(weights=False)}
+        how = self._how() | {"gradient": self.gradient}
         states = rollout(self.field, self.integrator, start, **how)
         return states if scale is None else scale.decode(states)
 

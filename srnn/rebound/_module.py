@@ -41,6 +41,8 @@ class WalledH(nn.Module):
     torch.Size([3])
     """
 
+    motion_of_part = "inner"
+
     def __init__(self, hamiltonian: Any, walls: Any, *, rebounds: int = 1) -> None:
         super().__init__()
         if not getattr(hamiltonian, "separable", False):
