@@ -84,7 +84,7 @@ def rollout(
         states = fused(field, method, z0, gradient=how, **span)
         if states is not None:
             return states
-        field = with_kernels(field)
+        field = with_kernels(field, z0)
     return torch.stack([z for z, _ in _states(field, method, z0, **span)])
 
 
@@ -130,7 +130,7 @@ def integrate(
     field, method, span = _checked(field, integrator, z0, dt, steps, substeps, backward)
     _checks.choice(gradient, "gradient", (None, "autograd"))
     if gradient is None:
-        field = with_kernels(field)
+        field = with_kernels(field, z0)
     yield from _states(field, method, z0, **span)
 
 

@@ -137,10 +137,10 @@ def fused(
     return states if scale is None else torch.cat((z0[None], scale.decode(states[1:])))
 
 
-def with_kernels(field: Field) -> Field:
+def with_kernels(field: Field, z0: Tensor) -> Field:
     """Return the same field with rates from kernels, where it has any, else the field itself."""
     net, scale = _network(field)
-    if scale is not None or type(net) is not HNet:
+    if scale is not None or type(net) is not HNet or torch.is_autocast_enabled(z0.device.type):
         return field
     return KernelField(field, Network(net, Products()))
 
