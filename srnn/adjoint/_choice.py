@@ -112,7 +112,7 @@ def fused(
             f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(_inside(field)).__name__}",
         )
         return None
-    if _checks.transformed() or torch.is_autocast_enabled(z0.device.type) or not z0.numel():
+    if _checks.transformed() or _autocast(z0) or not z0.numel():
         return None  # the plain operations, which PyTorch transforms, compiles and casts
     time = 1.0 if scale is None else scale.time
     made = program(method, bool(field.separable), dt / time, steps, substeps)
@@ -140,7 +140,7 @@ def fused(
 def with_kernels(field: Field, z0: Tensor) -> Field:
     """Return the same field with rates from kernels, where it has any, else the field itself."""
     net, scale = _network(field)
-    if scale is not None or type(net) is not HNet or torch.is_autocast_enabled(z0.device.type):
+    if scale is not None or type(net) is not HNet or _autocast(z0):
         return field
     return KernelField(field, Network(net, Products()))
 
@@ -153,6 +153,12 @@ def _refuse(gradient: Gradient, what: str) -> None:
     raise ValueError(
         f"gradient={asked} is for {what}. Leave `gradient` out to take the fastest way there is."
     )
+
+
+def _autocast(z: Tensor) -> bool:
+    """Whether PyTorch casts operations on the device of `z` now."""
+    kind = z.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def _inside(field: Any) -> Any:
