@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from srnn import _checks
-from srnn.adjoint import GRADIENTS, Gradient
+from srnn.adjoint import Gradient
+from srnn.adjoint._choice import as_gradient
 from srnn.iso import METHODS
 
 __all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "WITH_WALLS", "Recipe"]
@@ -177,8 +178,7 @@ class Recipe:
             _checks.positive(self.decay, "decay")
         for name in ("derivatives", "restore_best", "scale"):
             _checks.choice(getattr(self, name), name, (True, False))
-        if not isinstance(self.gradient, Gradient):
-            _checks.choice(self.gradient, "gradient", GRADIENTS)
+        as_gradient(self.gradient)  # refuses what is none
         _checks.choice(self.warm_start, "warm_start", (True, False, "distil"))
         for name in ("weight_decay", "learning_rate_floor", "gate_penalty"):
             _checks.non_negative(getattr(self, name), name)

@@ -9,7 +9,7 @@ from torch import Tensor
 from srnn import _checks, integrators
 from srnn._types import State, StateSeries
 from srnn.adjoint import Gradient
-from srnn.adjoint._choice import fused, with_kernels
+from srnn.adjoint._choice import as_gradient, fused, with_kernels
 from srnn.adjoint._continuous import continuous_rollout
 from srnn.fields import as_field, weight_of
 
@@ -75,7 +75,7 @@ def rollout(
     >>> z.shape, bool((z[-1] - z0).abs().max() < 0.03)  # after about one period, 2 pi
     (torch.Size([64, 1, 2]), True)
     """
-    how = gradient if isinstance(gradient, Gradient) else Gradient(gradient)
+    how = as_gradient(gradient)
     field, method, span = _checked(field, integrator, z0, dt, steps, substeps, backward)
     if how.name == "continuous":
         _refuse_jumps(method, method is field)

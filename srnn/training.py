@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from srnn import _checks
-from srnn.adjoint import Gradient
+from srnn.adjoint._choice import as_gradient
 from srnn.data import Trajectories
 from srnn.errors import CheckpointError, TrainingDiverged
 from srnn.integrators import Integrator
@@ -156,9 +156,8 @@ def _fingerprint(run: Run) -> str:
     # the cosine schedule looks ahead to the last epoch.
     del recipe["patience"]
     # Nor does the way to the same gradient, but for rounding.
-    way = run.recipe.gradient if isinstance(run.recipe.gradient, Gradient) else None
-    name = run.recipe.gradient if way is None else way.name
-    if name == "continuous" or (way is not None and way.products is not None):
+    way = as_gradient(run.recipe.gradient)
+    if way.name == "continuous" or way.products is not None:
         recipe["gradient"] = str(run.recipe.gradient)
     else:
         del recipe["gradient"]

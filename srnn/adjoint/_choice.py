@@ -17,7 +17,7 @@ from srnn.integrators import Integrator
 from srnn.nn import HNet
 from srnn.scaling import ScaledField, ScaledHamiltonian
 
-__all__ = ["GRADIENTS", "Gradient", "fused", "with_kernels"]
+__all__ = ["GRADIENTS", "Gradient", "as_gradient", "fused", "with_kernels"]
 
 GRADIENTS = (
     None,
@@ -74,6 +74,11 @@ class Gradient:
                 f"gradient={self.name!r} multiplies matrices in the states' own precision; "
                 "`products` is for the fused ways, such as 'stored'."
             )
+
+
+def as_gradient(value: "str | Gradient | None") -> Gradient:
+    """Turn a name into a `Gradient`; one is returned as it is."""
+    return value if isinstance(value, Gradient) else Gradient(value)
 
 
 def fused(

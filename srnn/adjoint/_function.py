@@ -13,6 +13,7 @@ from srnn._checks import transformed
 from srnn.adjoint._buffers import Lease, lease
 from srnn.adjoint._fixed_point import check_range, has_numbers, in_units, unit_for
 from srnn.adjoint._network import Kernel, Network
+from srnn.adjoint._plain import differentiated
 from srnn.adjoint._program import Program
 from srnn.adjoint._sweep import Keep, Memory, backward, forward
 
@@ -128,7 +129,15 @@ class _Rollout(torch.autograd.Function):
         z0, *weights = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or transformed(cotangents):
-            return (None, *_again(task, z0, weights, cotangents, needed))
+            return (
+                None,
+                *differentiated(
+                    lambda start, *own: task.network.plain(task.program, start, own),
+                    (z0, *weights),
+                    cotangents,
+                    needed,
+                ),
+            )
         # Taken out at once: of two threads that go back through one graph the other has to do with
         # the states alone, as a second backward pass has, and a reversible run.
         left: tuple[Any, Any, Any] = _taken(ctx.left)
@@ -164,24 +173,6 @@ def _taken(left: list[tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
         return left.pop()
     except IndexError:
         return None, None, None
-
-
-def _again(
-    task: Run,
-    z0: Tensor,
-    weights: Sequence[Tensor],
-    cotangents: Tensor,
-    needed: Sequence[bool],
-) -> list[Tensor | None]:
-    """Differentiate by PyTorch's own operations, which can be differentiated again."""
-    further = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: the way back ends here, also where the start was computed with the same weights.
-        start, *own = (x.view_as(x) for x in (z0, *weights))
-        out = task.network.plain(task.program, start, own)
-        inputs = [x for x, need in zip((start, *own), needed, strict=True) if need]
-        gradients = iter(torch.autograd.grad(out, inputs, cotangents, create_graph=further))
-    return [next(gradients) if need else None for need in needed]
 
 
 def _watch(rebuilt: Tensor, z0: Tensor, last: Tensor) -> None:

@@ -133,7 +133,7 @@ class Network:
                 states.append(state)
         return torch.stack(states)
 
-    def value(self, weights: list[Tensor], x: Tensor, outputs: slice) -> Tensor:
+    def value(self, weights: Sequence[Tensor], x: Tensor, outputs: slice) -> Tensor:
         """Compute the rate of one part by PyTorch's own operations, without its sign."""
         if isinstance(self.net, HNet):
             form = quadratic_part(weights)

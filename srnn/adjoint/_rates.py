@@ -13,6 +13,7 @@ from torch import Tensor
 
 from srnn._checks import transformed
 from srnn.adjoint._network import Kernel, Network
+from srnn.adjoint._plain import differentiated
 from srnn.adjoint._program import FORCE, VELOCITY
 from srnn.fields import Field
 
@@ -88,15 +89,17 @@ class _Rate(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         x, *weights = ctx.saved_tensors
         needed: Sequence[bool] = ctx.needs_input_grad[2:]
-        further = torch.is_grad_enabled()
-        if further or transformed(cotangent):
-            with torch.enable_grad():
-                # Views: the way back ends here, also where x was computed with the same weights.
-                at, *own = (y.view_as(y) for y in (x, *weights))
-                value = ctx.network.value(own, at, slice(None))
-                inputs = [y for y, need in zip((at, *own), needed, strict=True) if need]
-                found = iter(torch.autograd.grad(value, inputs, cotangent, create_graph=further))
-            return (None, None, *(next(found) if need else None for need in needed))
+        if torch.is_grad_enabled() or transformed(cotangent):
+            return (
+                None,
+                None,
+                *differentiated(
+                    lambda at, *own: ctx.network.value(own, at, slice(None)),
+                    (x, *weights),
+                    cotangent,
+                    needed,
+                ),
+            )
         given, kept, work = ctx.left
         kernel: Kernel = ctx.kernel
         pulled = cotangent.reshape(-1, x.shape[-1]).T

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from srnn.adjoint import Gradient
+from srnn.adjoint._choice import as_gradient
 from srnn.errors import ConvergenceError
 from srnn.fields import as_field
 from srnn.flow_map import flow_map
@@ -83,8 +84,7 @@ class Problem:
         scale: Any = None,
         gradient: str | Gradient | None = None,
     ) -> None:
-        way = gradient if isinstance(gradient, Gradient) else Gradient(gradient)
-        self.gradient = dataclasses.replace(way, weights=False)
+        self.gradient = dataclasses.replace(as_gradient(gradient), weights=False)
         self.field = field if integrator is None else as_field(field)
         self.integrator = integrator
         self.scale = None if scale is None else scale.beside(observed)
