@@ -32,6 +32,7 @@ from srnn import (
     systems,
 )
 from srnn.data import Trajectories
+from srnn.experiments import pretrained
 from srnn.model import Model
 from srnn.models import HNN, SRNN, load
 from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
@@ -68,6 +69,7 @@ __all__ = [
     "metrics",
     "nn",
     "plotting",
+    "pretrained",
     "rebound",
     "rollout",
     "systems",

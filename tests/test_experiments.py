@@ -21,14 +21,14 @@ def test_an_unknown_result_lists_the_known_ones():
 
 
 def test_what_is_stored_is_read_again_with_its_versions(tmp_path, monkeypatch):
-    monkeypatch.setattr(_store, "_FOLDER", tmp_path)
+    monkeypatch.setattr(_store, "FOLDER", tmp_path)
     experiments.store("mine", {"error": 0.25})
     read = experiments.load("mine")
     assert read["error"] == 0.25
     assert set(read["made_with"]) == {"python", "machine", "torch", "numpy", "scipy"}
 
 
-@pytest.mark.parametrize("path", sorted(_store._FOLDER.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(_store.FOLDER.glob("*.json")), ids=lambda path: path.stem)
 def test_a_stored_result_says_what_it_was_made_with(path):
     result = json.loads(path.read_text(encoding="utf-8"))
     assert result["made_with"]["torch"]
@@ -81,7 +81,7 @@ def test_the_batched_optimisation_is_as_much_faster_as_claimed():
 
 # The billiard.
 
-STORED: dict[str, Any] = json.loads((_store._FOLDER / "billiard.json").read_text(encoding="utf-8"))
+STORED: dict[str, Any] = json.loads((_store.FOLDER / "billiard.json").read_text(encoding="utf-8"))
 WEIGHTS = {
     row["fit"]["weights"]: name for name, row in STORED["rows"].items() if "weights" in row["fit"]
 }
@@ -207,7 +207,7 @@ def test_the_weights_of_a_stored_row_give_its_model(weights: str) -> None:
 
 
 def test_unknown_weights_are_refused_with_the_known_ones(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(_store, "_FOLDER", tmp_path)
+    monkeypatch.setattr(_store, "FOLDER", tmp_path)
     srnn.SRNN(2, 4, rebound=LevelSetWalls(Room.box().image)).save(experiments.weights_path("mine"))
     assert experiments.trained("mine").walled
     with pytest.raises(ValueError, match=r"Unknown `model`: 'other'\. Known: 'mine'\."):

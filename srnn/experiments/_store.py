@@ -11,7 +11,7 @@ from srnn.model import Model
 
 __all__ = ["load", "store", "trained", "weights_path"]
 
-_FOLDER = Path(__file__).resolve().parent / "results"
+FOLDER = Path(__file__).resolve().parent / "results"
 
 
 def load(name: str) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def load(name: str) -> dict[str, Any]:
     >>> experiments.load("initial_states_speed")["width"]
     2048
     """
-    _checks.choice(name, "result", sorted(path.stem for path in _FOLDER.glob("*.json")))
-    result: dict[str, Any] = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    _checks.choice(name, "result", sorted(path.stem for path in FOLDER.glob("*.json")))
+    result: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return result
 
 
@@ -50,7 +50,7 @@ def weights_path(name: str) -> Path:
     >>> weights_path("my-run").name
     'my-run.safetensors'
     """
-    return _FOLDER / f"{name}.safetensors"
+    return FOLDER / f"{name}.safetensors"
 
 
 def trained(name: str) -> Model:
@@ -76,7 +76,7 @@ def trained(name: str) -> Model:
     >>> experiments.trained("billiard-level-set").walled
     True
     """
-    _checks.choice(name, "model", sorted(path.stem for path in _FOLDER.glob("*.safetensors")))
+    _checks.choice(name, "model", sorted(path.stem for path in FOLDER.glob("*.safetensors")))
     return models.load(weights_path(name))
 
 
@@ -102,4 +102,4 @@ def store(name: str, result: dict[str, Any]) -> None:
         "scipy": version("scipy"),
     }
     text = json.dumps(result | {"made_with": made_with}, indent=1)
-    (_FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")

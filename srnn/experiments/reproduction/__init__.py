@@ -1,0 +1,12 @@
+"""The paper's tables and figures, computed cell by cell.
+
+A *cell* is one number of a table.  Cells are read off *fits*, so that a model which is tested in
+two ways is trained once; a fit with one seed and its cells is a *job*.  Jobs do not depend on each
+other: :func:`sweep` runs them on as many processes as it is given, and whatever is killed goes on
+where it stopped.
+"""
+
+from srnn.experiments.reproduction._cells import COLUMNS, PRESETS, TABLES, Cell, Fit, Job, jobs
+from srnn.experiments.reproduction._work import run
+
+__all__ = ["COLUMNS", "PRESETS", "TABLES", "Cell", "Fit", "Job", "jobs", "run"]

@@ -1,0 +1,413 @@
+"""What is computed: fits, and the cells of tables that are read off them."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from srnn import _checks
+
+__all__ = ["COLUMNS", "PRESETS", "TABLES", "Cell", "Fit", "Job", "jobs"]
+
+COLUMNS = ("faithful", "improved", "oracle")
+PRESETS = ("paper", "smoke")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model and how it is trained; everything but the seed.
+
+    Parameters
+    ----------
+    problem : {"chain", "three-body", "billiard"}
+    net : str
+        A network (``onet``, ``hnet``, ``hnetq`` with a quadratic term, ``quadratic``, ``rnn``,
+        ``lstm``, ``hnetp`` of pairs of bodies), or what needs no training (``perfect``, ``exact``,
+        ``true``, ``zero``).  For the billiard a row of :data:`srnn.experiments.billiard.ROWS`.
+    hidden : tuple of int
+    integrator : str or None
+        That of training.
+    preset : {None, "paper"}
+        The recipe.
+    settings : dict
+        What ``fit`` is told beside it.
+    minutes : float or None
+        Training ends after so long.
+    sigma : float
+    training, tests, states : int
+        Training trajectories, test trajectories, and states of the latter.
+    augment : int
+        Copies of every three-body orbit, turned, mirrored and renumbered, beside the orbit itself.
+
+    Examples
+    --------
+    >>> Fit("chain", "hnet", (2048,), "leapfrog").digest() == Fit("chain", "onet").digest()
+    False
+    """
+
+    problem: str
+    net: str
+    hidden: tuple[int, ...] = ()
+    integrator: str | None = None
+    preset: str | None = "paper"
+    settings: dict[str, Any] = field(default_factory=dict)
+    minutes: float | None = None
+    sigma: float = 0.0
+    training: int = 1000
+    tests: int = 32
+    states: int = 200
+    augment: int = 0
+
+    def digest(self) -> str:
+        """Name the fit by its content.
+
+        Examples
+        --------
+        >>> len(Fit("chain", "zero").digest())
+        12
+        """
+        return _digest(dataclasses.asdict(self))
+
+    @property
+    def learnt(self) -> bool:
+        """Whether there is anything to train."""
+        return self.net not in ("perfect", "exact", "true", "zero")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: a fit, tested in one way.
+
+    Parameters
+    ----------
+    table : str
+        ``table1``, ``table2``, ``table3``, ``figure1`` or ``figure4``; with ``-sigma0.1`` or
+        ``-sigma0.3`` for another noise.
+    column : {"faithful", "improved", "oracle"}
+    fit : Fit
+    model, train, test, mode : str
+        The names of its row, such as hnet, L, L, recurrent.
+    test_integrator : str or None
+    iso : {None, "scipy", "gauss-newton"}
+        How the initial state is optimised at test; None starts from the first observed state.
+
+    Examples
+    --------
+    >>> fit = Fit("chain", "hnet", (2048,), "leapfrog", sigma=0.2)
+    >>> cell = Cell("table1", "faithful", fit, "hnet", "L", "L", "recurrent", "leapfrog")
+    >>> cell.path(0)
+    'table1/faithful/hnet-L-L-recurrent-s0.json'
+    """
+
+    table: str
+    column: str
+    fit: Fit
+    model: str
+    train: str
+    test: str
+    mode: str
+    test_integrator: str | None = None
+    iso: str | None = None
+
+    def path(self, seed: int) -> str:
+        """Where its result is stored, in a folder of results.
+
+        Examples
+        --------
+        >>> Cell("table1", "oracle", Fit("chain", "zero"), "zero", "none", "none", "noisy").path(2)
+        'table1/oracle/zero-none-none-noisy-s2.json'
+        """
+        name = f"{self.model}-{self.train}-{self.test}-{self.mode}-s{seed}.json"
+        return f"{self.table}/{self.column}/{name}"
+
+    def config(self) -> dict[str, Any]:
+        """All that decides its number beside the seed.
+
+        Examples
+        --------
+        >>> cell = Cell("table1", "oracle", Fit("chain", "zero"), "zero", "none", "none", "noisy")
+        >>> cell.config()["fit"]["net"]
+        'zero'
+        """
+        config = dataclasses.asdict(self)
+        return json.loads(json.dumps(config))  # type: ignore[no-any-return]  # as a file holds it
+
+    def digest(self) -> str:
+        """Name the configuration by its content.
+
+        Examples
+        --------
+        >>> cell = Cell("table1", "oracle", Fit("chain", "zero"), "zero", "none", "none", "noisy")
+        >>> len(cell.digest())
+        12
+        """
+        return _digest(self.config())
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fit with one seed, and the cells that are read off it.
+
+    Parameters
+    ----------
+    fit : Fit
+    seed : int
+    preset : {"paper", "smoke"}
+    cells : tuple of Cell
+    cost : float
+        About how many seconds it takes on one core, for the order and the progress bar.
+
+    Examples
+    --------
+    >>> job = jobs("table1", preset="paper")[0]
+    >>> job.seed, job.cells[0].table
+    (0, 'table1')
+    """
+
+    fit: Fit
+    seed: int
+    preset: str
+    cells: tuple[Cell, ...]
+    cost: float
+
+    @property
+    def name(self) -> str:
+        """The path of its first cell, without the suffix, as a word."""
+        return self.cells[0].path(self.seed).removesuffix(".json").replace("/", "_")
+
+
+def _digest(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+_METHOD = {"E": "euler", "L": "leapfrog"}
+_EPOCHS = 1000
+# Seconds an epoch on one core, measured once; they order the jobs and move the progress bar.
+_SECONDS = {
+    ("chain", "hnet", "single"): 0.65,
+    ("chain", "onet", "single"): 0.7,
+    ("chain", "hnet", "recurrent"): 0.3,
+    ("chain", "onet", "recurrent"): 0.4,
+    ("three-body", "hnet", "single"): 0.35,
+    ("three-body", "onet", "single"): 0.2,
+    ("three-body", "hnet", "recurrent"): 0.6,
+    ("three-body", "onet", "recurrent"): 0.3,
+}
+
+
+def _chain_fit(net: str, train: str, mode: str, sigma: float) -> Fit:
+    """One row's training in the faithful column of tables 1 and 2."""
+    settings: dict[str, Any] = {"epochs": _EPOCHS}
+    if mode == "single":
+        settings["window"] = 2
+    if mode == "iso":
+        # The paper optimises after every epoch from the 101st on; every fifth costs a fifth.
+        settings |= {"iso": True, "iso_every": 5}
+    recurrent = net in ("rnn", "lstm")
+    return Fit(
+        "chain",
+        net,
+        (2048,),
+        None if recurrent else _METHOD[train],
+        "paper",
+        settings,
+        20.0 if recurrent else None,
+        sigma,
+    )
+
+
+# Of every network, trained and tested by Euler (E) or leapfrog (L).
+_WAYS = (("E", "E"), ("E", "L"), ("L", "L"))
+
+
+def _chain_cells(table: str, sigma: float, modes: tuple[str, ...]) -> list[Cell]:
+    cells = []
+    for mode in modes:
+        iso = "scipy" if mode == "iso" else None
+        for net in ("onet", "hnet"):
+            for train, test in _WAYS:
+                fit = _chain_fit(net, train, mode, sigma)
+                cells.append(
+                    Cell(table, "faithful", fit, net, train, test, mode, _METHOD[test], iso)
+                )
+        if mode != "single" and table != "figure1":
+            for net in ("rnn", "lstm"):
+                fit = _chain_fit(net, "none", mode, sigma)
+                cells.append(Cell(table, "faithful", fit, net, "none", "none", mode, None, iso))
+    return cells
+
+
+def _improved_chain(table: str, sigma: float, *, iso: bool) -> list[Cell]:
+    """Rows on the same data by the library's own recipe; see the chapter for each."""
+    hnetq = Fit("chain", "hnetq", (256,), "leapfrog", None, {"iso": True}, sigma=sigma)
+    quadratic = dataclasses.replace(hnetq, net="quadratic", hidden=())
+    distilled = dataclasses.replace(
+        hnetq,
+        net="hnet",
+        hidden=(2048,),
+        settings={"iso": True, "warm_start": "distil", "learning_rate": 1e-6, "patience": 5},
+    )
+    mode, method = ("iso", "gauss-newton") if iso else ("isotrain", None)
+    return [
+        Cell(table, "improved", fit, fit.net, "L", "L", mode, "leapfrog", method)
+        for fit in (hnetq, distilled, quadratic)
+    ]
+
+
+def _chain_oracles(table: str, sigma: float, *, iso: bool) -> list[Cell]:
+    """What knows the chain, or nothing at all, on the same test set."""
+    method, mode = ("gauss-newton", "iso") if iso else (None, "noisy" if sigma else "clean")
+    cells = []
+    for net in ("perfect", "exact", "true", "zero"):
+        start = method if net in ("exact", "true") else None
+        integrator = "leapfrog" if net in ("exact", "true") else None
+        fit = Fit("chain", net, (), integrator, sigma=sigma, training=1)
+        test = "none" if integrator is None else "L"
+        cells.append(Cell(table, "oracle", fit, net, "none", test, mode, integrator, start))
+    return cells
+
+
+def _three_body_cells() -> list[Cell]:
+    cells = []
+    for mode, window in (("single", 2), ("recurrent", 5)):
+        for net in ("onet", "hnet"):
+            for train, test in _WAYS:
+                settings = {"epochs": _EPOCHS, "learning_rate": 3e-4, "window": window}
+                fit = Fit(
+                    "three-body", net, (512,) * 3, _METHOD[train], "paper", settings,
+                    training=100, tests=256, states=10,
+                )  # fmt: skip
+                cells.append(Cell("table3", "faithful", fit, net, train, test, mode, _METHOD[test]))
+    true = Fit("three-body", "true", (), "leapfrog", training=1, tests=256, states=10)
+    cells.append(Cell("table3", "oracle", true, "true", "none", "L", "clean", "leapfrog"))
+    return cells
+
+
+def _sigma(table: str, sigma: float) -> str:
+    return table if sigma == 0.2 else f"{table}-sigma{sigma}"
+
+
+def _tables() -> dict[str, list[Cell]]:
+    tables: dict[str, list[Cell]] = {"table1": [], "table2": [], "table3": _three_body_cells()}
+    for sigma in (0.2, 0.1, 0.3):
+        for table, iso in (("table1", False), ("table2", True)):
+            modes = ("iso",) if iso else ("single", "recurrent")
+            every = _chain_cells(_sigma(table, sigma), sigma, modes)
+            if sigma != 0.2:  # the rows that the paper is about
+                every = [c for c in every if (c.model, c.train) == ("hnet", "L")]
+                every = [c for c in every if c.mode != "single"]
+            every += _chain_oracles(_sigma(table, sigma), sigma, iso=iso)
+            every += _improved_chain(_sigma(table, sigma), sigma, iso=iso)
+            tables[table] += every
+    tables["figure1"] = _chain_cells("figure1", 0.0, ("single",))
+    tables["figure1"] += _chain_oracles("figure1", 0.0, iso=False)
+    return tables
+
+
+TABLES = _tables()
+"""The cells of every table and figure that the command computes."""
+
+
+def _seeds(cell: Cell, most: int) -> int:
+    """How many seeds a cell gets: three for what the paper is about, one for the rest."""
+    headline = (cell.model, cell.train, cell.test) == ("hnet", "L", "L") and cell.mode in (
+        "recurrent",
+        "iso",
+    )
+    repeated = headline or cell.column != "faithful"
+    return most if repeated else 1
+
+
+def _cost(fit: Fit) -> float:
+    """About how many seconds a fit takes at full size."""
+    if fit.minutes is not None:
+        return 60 * fit.minutes
+    if not fit.learnt:
+        return 2.0
+    if fit.preset is None:
+        return 30.0
+    mode = "single" if fit.settings.get("window") == 2 else "recurrent"
+    seconds = _EPOCHS * _SECONDS[(fit.problem, fit.net, mode)]
+    return seconds * (1.9 if fit.settings.get("iso") else 1)
+
+
+def _worth(job: Job) -> tuple[int, float]:
+    """Sort the jobs: quick ones, the rows the paper is about, the rest, capped ones last."""
+    first = job.cells[0]
+    headline = _seeds(first, 2) > 1 and "sigma" not in first.table
+    if job.fit.minutes is not None:
+        return 4, job.cost
+    if job.cost < 60 and "sigma" not in first.table:
+        return 0, job.cost
+    if headline:
+        return 1, job.seed
+    return (3 if "sigma" in first.table or first.table == "figure1" else 2), job.cost
+
+
+def _smaller(fit: Fit) -> Fit:
+    """The same fit in a second or less."""
+    settings = dict(fit.settings)
+    if fit.learnt and fit.net != "quadratic":
+        settings |= {"epochs": 2}
+    if fit.preset == "paper" and settings.get("iso"):
+        settings |= {"iso_from": 1, "iso_every": 1}
+    return dataclasses.replace(
+        fit,
+        hidden=tuple(8 for _ in fit.hidden),
+        settings=settings,
+        minutes=None if fit.minutes is None else 0.05,
+        training=min(fit.training, 24),
+        tests=4,
+        states=min(fit.states, 20),
+        augment=min(fit.augment, 1),
+    )
+
+
+def jobs(table: str = "all", *, preset: str = "paper", seeds: int = 3) -> list[Job]:
+    """List what a command computes, in the order in which it does.
+
+    Parameters
+    ----------
+    table : str
+        One of ``TABLES``, or ``"all"``.
+    preset : {"paper", "smoke"}
+        The paper's sizes, or the same code in a few minutes, for trying it out.
+    seeds : int
+        Of the rows that the paper is about, and of those without long training; 1 for the others.
+
+    Returns
+    -------
+    list of Job
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or `seeds` is not positive.
+
+    Examples
+    --------
+    >>> len(jobs("table3", preset="smoke", seeds=1))
+    9
+    """
+    _checks.choice(table, "table", ("all", *TABLES))
+    _checks.choice(preset, "preset", PRESETS)
+    seeds = _checks.positive_int(seeds, "seeds")
+    found: dict[tuple[str, int], list[Cell]] = {}
+    for name in TABLES if table == "all" else (table,):
+        for cell in TABLES[name]:
+            if preset == "smoke":
+                cell = dataclasses.replace(cell, fit=_smaller(cell.fit))
+            for seed in range(_seeds(cell, seeds)):
+                found.setdefault((cell.fit.digest(), seed), []).append(cell)
+    every = [
+        Job(
+            cells[0].fit,
+            seed,
+            preset,
+            tuple(cells),
+            _cost(cells[0].fit) if preset == "paper" else 1.0,
+        )
+        for (_, seed), cells in found.items()
+    ]
+    return sorted(every, key=_worth)

@@ -1,0 +1,64 @@
+"""Putting finished results, and the weights of the headline rows, into the package."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from srnn.experiments._store import FOLDER
+from srnn.experiments.reproduction._cells import Cell, Job, jobs
+from srnn.experiments.reproduction._pretrained import CARDS, card
+from srnn.experiments.reproduction._work import finished, weights_path
+
+__all__ = ["publish"]
+
+
+def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDER) -> list[str]:
+    """Copy the finished cells of the paper's sizes, and the headline models' weights with cards.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where ``srnn reproduce`` has written.
+    into : path-like
+        By default the package's own results, which the book reads.
+
+    Returns
+    -------
+    list of str
+        The paths of the cells that are there and finished.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as nothing:
+    ...     publish(nothing, nothing)
+    []
+    """
+    folder, into = Path(folder), Path(into)
+    copied = []
+    for job in jobs("all", preset="paper"):
+        for cell in job.cells:
+            if not finished(folder, job, cell):
+                continue
+            path = cell.path(job.seed)
+            target = into / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / "results" / path, target)
+            copied.append(path)
+            _weights(job, cell, folder, into)
+    return copied
+
+
+def _weights(job: Job, cell: Cell, folder: Path, into: Path) -> None:
+    """Copy the weights of a cell that a pretrained model is named after."""
+    names = [name for name, path in CARDS.items() if path == cell.path(job.seed)]
+    source = weights_path(folder, job)
+    for name in names:
+        if not source.exists():
+            raise FileNotFoundError(f"The weights {source} of {name!r} are missing.")
+        (into / "weights").mkdir(exist_ok=True)
+        shutil.copyfile(source, into / "weights" / f"{name}.safetensors")
+        result = json.loads((into / cell.path(job.seed)).read_text(encoding="utf-8"))
+        text = card(name, cell, job.seed, result)
+        (into / "weights" / f"{name}.md").write_text(text, encoding="utf-8")

@@ -1,0 +1,316 @@
+"""Reading the stored results: cells, and the rows of tables they make together."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srnn import _checks
+from srnn.experiments._store import FOLDER
+from srnn.experiments.reproduction._published import published
+
+__all__ = ["Result", "Row", "results", "rows"]
+
+_NETS = {
+    "onet": "O-NET",
+    "hnet": "H-NET",
+    "hnetq": "H-NET + quadratic",
+    "hnetp": "H-NET of pairs",
+    "quadratic": "QuadraticH",
+    "rnn": "RNN",
+    "lstm": "LSTM",
+    "perfect": "perfect",
+    "exact": "exact flow",
+    "true": "true equations",
+    "zero": "predict zero",
+}
+_MODES = {"iso": "ISO", "isotrain": "ISO in training", "noisy": "", "clean": ""}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One stored cell.
+
+    Attributes
+    ----------
+    table, column, model, train, test, mode : str
+        Where it belongs; see :class:`srnn.experiments.reproduction.Cell`.
+    seed : int
+    error_mean, error_std : float
+        Position error against what was observed, averaged over the counted states: mean and
+        standard deviation over the test samples.  Not a number where a prediction diverged.
+    error_mean_clean : float
+        The mean against the truth without noise.
+    stretches : dict
+        By states, such as ``"10..200"``, and ``"noisy"`` or ``"clean"``: mean and deviation.
+    curve : dict
+        ``"noisy"`` and ``"clean"``: error at every time, averaged over the samples.
+    sample : list or None
+        Predicted positions of one test trajectory.
+    preset : str
+    epochs_done : int
+    capped : bool
+        Whether training ended because its time was over.
+    config : dict
+    config_hash : str
+    versions : dict
+    wall_time_s : float
+        Of training.
+    threads : int
+    diverged : int
+        Test trajectories whose prediction left the finite numbers.
+
+    Examples
+    --------
+    >>> from srnn import experiments
+    >>> (cell,) = experiments.results("table1", model="true", seed=0)
+    >>> cell.column, cell.label
+    ('oracle', 'true equations L')
+    """
+
+    table: str
+    column: str
+    model: str
+    train: str
+    test: str
+    mode: str
+    seed: int
+    error_mean: float
+    error_std: float
+    error_mean_clean: float
+    stretches: dict[str, dict[str, list[float]]]
+    curve: dict[str, list[float]]
+    sample: list[list[float]] | None
+    preset: str
+    epochs_done: int
+    capped: bool
+    config: dict[str, Any]
+    config_hash: str
+    versions: dict[str, str]
+    wall_time_s: float
+    threads: int
+    diverged: int
+
+    @property
+    def label(self) -> str:
+        """The row's name in a table."""
+        way = f" {self.train}-{self.test}" if self.train != "none" else ""
+        if self.train == "none" and self.test != "none":
+            way = f" {self.test}"
+        mode = _MODES.get(self.mode, self.mode)
+        return f"{_NETS.get(self.model, self.model)}{way}{', ' if mode else ''}{mode}"
+
+    @property
+    def published(self) -> tuple[float, float] | None:
+        """What the paper prints for the row."""
+        if self.column == "improved":  # stands beside the paper's row of the same method
+            mode = {"isotrain": "recurrent"}.get(self.mode, self.mode)
+            return published(self.table, "hnet", self.train, self.test, mode)
+        return published(self.table, self.model, self.train, self.test, self.mode)
+
+
+def _nan(value: Any) -> Any:
+    """Put back what JSON has no word for."""
+    if value is None:
+        return math.nan
+    if isinstance(value, list):
+        return [_nan(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _nan(each) for key, each in value.items()}
+    return value
+
+
+def _read(file: Path, folder: Path) -> Result:
+    stored = json.loads(file.read_text(encoding="utf-8"))
+    table, column, name = file.relative_to(folder).parts
+    model, train, test, mode, _ = name.removesuffix(".json").split("-")
+    where = {"table": table, "column": column}
+    where |= {"model": model, "train": train, "test": test, "mode": mode}
+    for key in ("error_mean", "error_std", "error_mean_clean", "stretches", "curve"):
+        stored[key] = _nan(stored[key])
+    sample = stored.get("sample")
+    stored["sample"] = None if sample is None else _nan(sample)
+    kept = {key: stored[key] for key in Result.__dataclass_fields__ if key in stored}
+    return Result(**where, **kept)
+
+
+def results(
+    table: str | None = None,
+    *,
+    column: str | None = None,
+    model: str | None = None,
+    train: str | None = None,
+    test: str | None = None,
+    mode: str | None = None,
+    seed: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> list[Result]:
+    """Read stored cells of the reproduction.
+
+    Parameters
+    ----------
+    table : str, optional
+        ``table1``, ``table2``, ``table3``, ``figure1`` or ``figure4``; ``table1-sigma0.1`` and the
+        like for another noise.
+    column : {"faithful", "improved", "oracle"}, optional
+    model, train, test, mode : str, optional
+        Keep the cells of that name.
+    seed : int, optional
+    folder : path-like, optional
+        Where ``srnn reproduce`` has written; by default what the package came with.
+
+    Returns
+    -------
+    list of Result
+        Sorted by their paths; empty if nothing matches.
+
+    Raises
+    ------
+    ValueError
+        If there is no such table or column.
+    FileNotFoundError
+        If there is no such folder.
+
+    Examples
+    --------
+    >>> from srnn import experiments
+    >>> for cell in experiments.results("table1", column="oracle", seed=0):
+    ...     print(f"{cell.label:16s} {cell.error_mean:.2f}")
+    exact flow L     1.2...
+    perfect          0.8...
+    predict zero     5.9...
+    true equations L 1.6...
+    """
+    if folder is None:
+        place = FOLDER
+    else:
+        place = Path(folder)
+        if (place / "results").is_dir():
+            place = place / "results"
+        if not place.is_dir():
+            raise FileNotFoundError(
+                f"There is no folder {place} of results; `srnn reproduce` makes one."
+            )
+    known = sorted(
+        path.name for path in place.iterdir() if path.is_dir() and path.name != "weights"
+    )
+    if table is not None:
+        _checks.choice(table, "table", known)
+    if column is not None:
+        _checks.choice(column, "column", ("faithful", "improved", "oracle"))
+    files = sorted(place.glob(f"{table or '*'}/{column or '*'}/*-s*.json"))
+    wanted = {"model": model, "train": train, "test": test, "mode": mode, "seed": seed}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    return [
+        cell
+        for cell in (_read(file, place) for file in files)
+        if all(getattr(cell, name) == value for name, value in wanted.items())
+    ]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one row over its seeds.
+
+    Attributes
+    ----------
+    label : str
+    cells : tuple of Result
+        One a seed.
+    published : (float, float) or None
+
+    Examples
+    --------
+    >>> from srnn import experiments
+    >>> row = experiments.rows("table1", column="oracle")[0]
+    >>> row.label, len(row.cells)
+    ('exact flow L', 3)
+    """
+
+    label: str
+    cells: tuple[Result, ...]
+    published: tuple[float, float] | None
+
+    def mean(self, against: str = "noisy", stretch: str | None = None) -> float:
+        """Mean error over the seeds, of all counted states or of a stretch.
+
+        Examples
+        --------
+        >>> from srnn import experiments
+        >>> row = experiments.rows("table1", column="oracle")[1]
+        >>> row.label, row.mean("clean")
+        ('perfect', 0.0)
+        """
+        return float(np.mean(self._each(against, stretch)))
+
+    def spread(self, against: str = "noisy", stretch: str | None = None) -> float:
+        """Standard deviation of the mean error over the seeds; not a number for one seed.
+
+        Examples
+        --------
+        >>> from srnn import experiments
+        >>> experiments.rows("table1", column="oracle")[1].spread("clean")
+        0.0
+        """
+        each = self._each(against, stretch)
+        return float(np.std(each, ddof=1)) if len(each) > 1 else math.nan
+
+    @property
+    def std(self) -> float:
+        """Standard deviation over the test samples, averaged over the seeds: the paper's."""
+        return float(np.mean([cell.error_std for cell in self.cells]))
+
+    def _each(self, against: str, stretch: str | None) -> list[float]:
+        _checks.choice(against, "against", ("noisy", "clean"))
+        if stretch is None:
+            name = "error_mean" if against == "noisy" else "error_mean_clean"
+            return [getattr(cell, name) for cell in self.cells]
+        return [cell.stretches[stretch][against][0] for cell in self.cells]
+
+
+# The paper's order of the rows; others follow by name.
+_ORDER = ("onet", "hnet", "hnetq", "hnetp", "quadratic", "rnn", "lstm")
+_MODE_ORDER = ("single", "recurrent", "isotrain", "iso")
+
+
+def rows(
+    table: str, *, column: str | None = None, folder: str | os.PathLike[str] | None = None
+) -> list[Row]:
+    """Read a table: its rows in the paper's order, each over its seeds.
+
+    Parameters
+    ----------
+    table : str
+    column : {"faithful", "improved", "oracle"}, optional
+    folder : path-like, optional
+        As for :func:`results`.
+
+    Returns
+    -------
+    list of Row
+
+    Examples
+    --------
+    >>> from srnn import experiments
+    >>> [row.label for row in experiments.rows("table1", column="oracle")][:2]
+    ['exact flow L', 'perfect']
+    """
+    found: dict[tuple[str, ...], list[Result]] = {}
+    for cell in results(table, column=column, folder=folder):
+        key = (cell.column, cell.model, cell.train, cell.test, cell.mode)
+        found.setdefault(key, []).append(cell)
+
+    def place(key: tuple[str, ...]) -> tuple[Any, ...]:
+        column, model, train, test, mode = key
+        of_mode = _MODE_ORDER.index(mode) if mode in _MODE_ORDER else 9
+        of_model = _ORDER.index(model) if model in _ORDER else 9
+        return column, of_model in (5, 6), of_mode, of_model, model, train, test
+
+    return [
+        Row(found[key][0].label, tuple(found[key]), found[key][0].published)
+        for key in sorted(found, key=place)
+    ]

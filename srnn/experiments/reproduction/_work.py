@@ -1,0 +1,322 @@
+"""One job: fit a model, read its cells off it, and write each at once."""
+
+import json
+import math
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import models
+from srnn._arrays import whole_file
+from srnn.data import Trajectories
+from srnn.experiments.reproduction._augment import augmented
+from srnn.experiments.reproduction._cells import Cell, Fit, Job
+from srnn.experiments.reproduction._problems import OBSERVED, Problem, chain, three_body
+from srnn.iso import optimise_initial_state
+from srnn.metrics import position_error
+from srnn.model import Model
+from srnn.models import SRNN
+from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
+from srnn.run import History
+
+__all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "problem", "run", "weights_path"]
+
+SAMPLED = 0
+"""Number of the test trajectory whose prediction is kept, for the figures."""
+SHOWN = {"chain": slice(0, 20, 2), "three-body": slice(None)}
+"""Positions that are kept of it: ten of a chain's masses, from the first, and all of three bodies."""
+
+
+def problem(fit: Fit, seed: int) -> Problem:
+    """Draw the data of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+    seed : int
+
+    Returns
+    -------
+    Problem
+
+    Examples
+    --------
+    >>> from srnn.experiments.reproduction import jobs
+    >>> job = jobs("table3", preset="smoke")[0]
+    >>> problem(job.fit, job.seed).test.dim
+    6
+    """
+    if fit.problem == "chain":
+        sizes = {"training": fit.training, "tests": fit.tests, "states": fit.states}
+        return chain(seed, sigma=fit.sigma, **sizes)
+    return three_body(seed, training=fit.training, tests=fit.tests, states=fit.states)
+
+
+def _model(fit: Fit, drawn: Problem) -> Model:
+    """Make the model of a fit, or what stands for one that needs no training."""
+    g, dim = drawn.generator, drawn.test.dim
+    how: dict[str, Any] = {"preset": fit.preset, "generator": g}
+    hidden = fit.hidden[0] if len(fit.hidden) == 1 else fit.hidden
+    if fit.net == "onet":
+        return Model(ONet(dim, hidden, generator=g), fit.integrator, **how)
+    if fit.net in ("rnn", "lstm"):
+        kind: Any = RNN if fit.net == "rnn" else LSTM
+        return Model(kind(dim, hidden, generator=g), None, **how)
+    hamiltonian: Any
+    if fit.net == "true":
+        hamiltonian = drawn.system
+    elif fit.net == "exact":  # its leapfrog step is the chain's exact motion
+        hamiltonian = drawn.system.shadow_hamiltonian(drawn.test.dt)
+    elif fit.net == "quadratic":
+        hamiltonian = QuadraticH(dim)
+    else:
+        hamiltonian = HNet(dim, hidden, quadratic=fit.net == "hnetq", generator=g)
+    return SRNN(dim, hamiltonian=hamiltonian, integrator=fit.integrator or "leapfrog", **how)
+
+
+def _train(
+    model: Model, fit: Fit, training: Trajectories, checkpoint: Path
+) -> tuple[History, bool]:
+    """Fit, going on from the checkpoint where there is one; tell whether time ran out."""
+    settings: dict[str, Any] = {"progress": False, "checkpoint": checkpoint} | fit.settings
+    if fit.minutes is None:
+        return model.fit(training, **settings), False
+    # In pieces of about half a minute, so that the cap is met on machines of any speed.
+    total, epochs = settings.pop("epochs"), 1
+    while True:
+        history = model.fit(training, epochs=epochs, **settings)
+        if history.epochs >= total:
+            return history, False
+        if history.seconds >= 60 * fit.minutes:
+            return history, True
+        pace = history.seconds / history.epochs
+        left = 60 * fit.minutes - history.seconds
+        epochs = history.epochs + max(1, int(min(30.0, left) / pace))
+        epochs = min(epochs, total)
+
+
+def _predict(cell: Cell, model: Model, test: Trajectories) -> Trajectories:
+    """Roll out from where the cell starts."""
+    steps, integrator = test.steps, cell.test_integrator
+    if cell.iso is None:
+        return model.predict(test.first(1), steps=steps, iso=False, integrator=integrator)
+    observed = test.first(OBSERVED)
+    found = optimise_initial_state(model, observed, method=cell.iso, integrator=integrator)
+    start = Trajectories.from_states(found.states[None], dt=test.dt)
+    return model.predict(start, steps=steps, iso=False, integrator=integrator)
+
+
+def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
+    """Measure a trained model as a cell asks.
+
+    Parameters
+    ----------
+    cell : Cell
+    model : Model
+        Of the cell's fit.
+    drawn : Problem
+        Of the same fit and the model's seed.
+
+    Returns
+    -------
+    dict
+        ``error_mean`` and ``error_std`` against what was observed, over the samples, of all the
+        states that the table counts; ``error_mean_clean``; the same over other stretches
+        (``stretches``); the ``curve`` over time; and the positions of one predicted trajectory
+        (``sample``).  Numbers that are not finite are None.
+
+    Examples
+    --------
+    >>> from srnn.experiments import reproduction
+    >>> job = reproduction.jobs("table3", preset="smoke")[0]
+    >>> drawn = problem(job.fit, job.seed)
+    >>> row = evaluate(job.cells[0], srnn.SRNN(6, hamiltonian=drawn.system), drawn)
+    >>> row["stretches"]["0..6"]["noisy"][0] == row["error_mean"]
+    True
+    """
+    test = drawn.test
+    if cell.fit.net in ("perfect", "zero"):
+        assert test.clean is not None
+        values = test.clean if cell.fit.net == "perfect" else torch.zeros_like(test.values)
+        prediction = Trajectories.from_states(values, dt=test.dt)
+    else:
+        prediction = _predict(cell, model, test)
+    errors = {name: position_error(prediction, test, name).double() for name in ("noisy", "clean")}
+    states = len(errors["noisy"])
+    counted = (0, min(6, states)) if cell.fit.problem == "three-body" else (0, states)
+    others = (
+        (0, states) if cell.fit.problem == "three-body" else (min(OBSERVED, states - 1), states)
+    )
+    stretches = {
+        f"{first}..{end}": {name: _row(error[first:end]) for name, error in errors.items()}
+        for first, end in (counted, others)
+    }
+    headline = stretches[f"{counted[0]}..{counted[1]}"]
+    bad = ~torch.isfinite(errors["noisy"][: counted[1]]).all(dim=0)
+    return {
+        "error_mean": headline["noisy"][0],
+        "error_std": headline["noisy"][1],
+        "error_mean_clean": headline["clean"][0],
+        "diverged": int(bad.sum()),
+        "stretches": stretches,
+        "curve": {name: _numbers(error.mean(dim=1), 5) for name, error in errors.items()},
+        "sample": [_numbers(q, 4) for q in prediction.q[:, SAMPLED, SHOWN[cell.fit.problem]]],
+    }
+
+
+def _row(error: Tensor) -> list[float | None]:
+    """Mean and standard deviation over the samples, as the tables'."""
+    each = error.mean(dim=0)
+    return [_finite(float(each.mean())), _finite(float(each.std(correction=0)))]
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
+
+
+def _numbers(x: Tensor, digits: int) -> list[float | None]:
+    return [_finite(float(f"{value:.{digits}g}")) for value in x.tolist()]
+
+
+def versions() -> dict[str, str]:
+    """Tell what a result was made with.
+
+    Examples
+    --------
+    >>> sorted(versions())
+    ['machine', 'numpy', 'python', 'scipy', 'srnn', 'torch']
+    """
+    from srnn import __version__
+
+    names = ("torch", "numpy", "scipy")
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "srnn": __version__,
+    } | {name: version(name).split("+")[0] for name in names}
+
+
+def weights_path(folder: Path, job: Job) -> Path:
+    """Tell where the trained weights of a job are.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from srnn.experiments.reproduction import jobs
+    >>> weights_path(Path("out"), jobs("table3", preset="smoke")[-1]).parent.name
+    'weights'
+    """
+    return folder / "weights" / f"{job.name}-{job.fit.digest()}.safetensors"
+
+
+def finished(folder: Path, job: Job, cell: Cell) -> bool:
+    """Whether a cell's result is there, with this configuration.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from srnn.experiments.reproduction import jobs
+    >>> job = jobs("table3", preset="smoke")[0]
+    >>> finished(Path("no-such-folder"), job, job.cells[0])
+    False
+    """
+    file = folder / "results" / cell.path(job.seed)
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (stored.get("config_hash"), stored.get("preset")) == (cell.digest(), job.preset)
+
+
+def run(job: Job, folder: str | os.PathLike[str]) -> None:
+    """Do what is left of a job.
+
+    Parameters
+    ----------
+    job : Job
+    folder : path-like
+        Holds ``results``, ``weights`` and ``checkpoints``; made where it is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from srnn.experiments.reproduction import jobs
+    >>> job = next(j for j in jobs("table3", preset="smoke") if j.fit.net == "true")
+    >>> with tempfile.TemporaryDirectory() as there:
+    ...     run(job, there)
+    ...     finished(Path(there), job, job.cells[0])
+    True
+    """
+    folder = Path(folder)
+    missing = [cell for cell in job.cells if not finished(folder, job, cell)]
+    if not missing:
+        return
+    for name in ("weights", "checkpoints"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    drawn = problem(job.fit, job.seed)
+    model, took = _trained(job, folder, drawn)
+    for cell in missing:
+        result = evaluate(cell, model, drawn)
+        if job.seed:  # figures show one seed
+            result["sample"] = None
+        result |= {
+            "preset": job.preset,
+            "seed": job.seed,
+            "config": cell.config(),
+            "config_hash": cell.digest(),
+            "versions": versions(),
+        }
+        file = folder / "results" / cell.path(job.seed)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file) as beside:
+            beside.write_text(_text(result | took), encoding="utf-8")
+
+
+def _text(result: dict[str, Any]) -> str:
+    """Write JSON with a key a line, so that a change shows as one."""
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in result.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _trained(job: Job, folder: Path, drawn: Problem) -> tuple[Any, dict[str, Any]]:
+    """Return the model of a job and what its training took, from its weights if they are there."""
+    took: dict[str, Any] = {
+        "epochs_done": 0,
+        "capped": False,
+        "wall_time_s": 0.0,
+        "threads": torch.get_num_threads(),
+    }
+    if job.fit.net in ("perfect", "zero"):
+        return None, took
+    model = _model(job.fit, drawn)
+    if not job.fit.learnt:
+        return model, took
+    kept = weights_path(folder, job)
+    note = kept.with_suffix(".json")
+    if kept.exists() and note.exists():
+        return models.load(kept), json.loads(note.read_text(encoding="utf-8"))
+    checkpoint = folder / "checkpoints" / kept.name
+    training = augmented(drawn.training, job.fit.augment, drawn.generator)
+    begin = time.monotonic()
+    history, capped = _train(model, job.fit, training, checkpoint)
+    took |= {
+        "epochs_done": history.epochs,
+        "best_epoch": history.best_epoch,
+        "stopped": history.stopped,
+        "capped": capped,
+        # The epochs of all runs that a killed one was made of, or the whole of a single one.
+        "wall_time_s": round(max(history.seconds, time.monotonic() - begin), 1),
+        "loss": _finite((history.validation_loss or history.train_loss or [math.nan])[-1]),
+    }
+    model.save(kept)
+    with whole_file(note) as beside:
+        beside.write_text(json.dumps(took) + "\n", encoding="utf-8")
+    checkpoint.unlink(missing_ok=True)
+    return model, took
