@@ -989,8 +989,8 @@ NOT_RUN = {
     "draw pictures": """
         srnn.plotting.coordinate srnn.plotting.energy_contours srnn.plotting.energy_over_time
         srnn.plotting.error_over_time srnn.plotting.growth srnn.plotting.loss_curves
-        srnn.plotting.path srnn.plotting.phase_portrait srnn.plotting.room srnn.plotting.speed
-        srnn.plotting.style
+        srnn.plotting.orbits srnn.plotting.path srnn.plotting.phase_portrait srnn.plotting.room
+        srnn.plotting.speed srnn.plotting.style
         """,
     "widgets of a notebook": """
         srnn.widgets.ball srnn.widgets.live srnn.widgets.slider

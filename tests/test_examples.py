@@ -95,7 +95,7 @@ def lacking() -> list[str]:
 
 
 def test_the_walk_sees_what_is_public() -> None:
-    for path in ("srnn.models.SRNN", "srnn.systems.fput.FPUT", "srnn.plotting.style"):
+    for path in ("srnn.models.SRNN", "srnn.systems.fput.FPUT", "srnn.plotting._style.style"):
         assert path in OBJECTS
     assert {"init", "step", "read", "force", "velocity"} <= PROTOCOL_MEMBERS
     assert len(OBJECTS) > 60

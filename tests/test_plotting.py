@@ -279,3 +279,31 @@ def test_growth(ax: Axes) -> None:
     assert curves[0].get_linewidth() == 3
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("masses $d$", "time [ms]")
+
+
+def test_orbits(ax: Axes) -> None:
+    q = np.arange(24.0).reshape(4, 6) ** 2
+    assert plotting.orbits(q, ax, label="truth", linestyle="--") is ax
+    for body in range(3):
+        assert_array_equal(drawn(ax, body), q[:, 2 * body : 2 * body + 2].T)
+    assert len({line.get_color() for line in ax.lines}) == 3
+    assert {line.get_linestyle() for line in ax.lines} == {"--"}
+    assert ax.get_legend_handles_labels()[1] == ["truth"]
+    assert all(line.get_markevery() == [0] for line in ax.lines)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("position $x$", "position $y$")
+    assert ax.get_aspect() == 1
+
+
+def test_orbits_of_a_prediction_beside_the_truth_have_its_colours(ax: Axes) -> None:
+    q = randn(0, 4, 6)
+    plotting.orbits(q, ax)
+    plotting.orbits((q + 1).tolist(), ax, starts=False, linestyle=":")
+    colours = [line.get_color() for line in ax.lines]
+    assert colours[:3] == colours[3:]
+    assert [line.get_marker() for line in ax.lines] == ["o"] * 3 + ["None"] * 3
+
+
+@pytest.mark.parametrize(("shape", "got"), [((4, 5), "got 5"), ((6,), r"got \(6,\)")])
+def test_what_are_no_orbits_is_refused(ax: Axes, shape: tuple[int, ...], got: str) -> None:
+    with pytest.raises(ValueError, match=f"Expected `q` to .*{got}"):
+        plotting.orbits(np.zeros(shape), ax)

@@ -1,0 +1,64 @@
+"""Colours, line styles, and what every figure starts from."""
+
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from cycler import cycler
+from matplotlib.axes import Axes
+from torch import Tensor
+
+__all__ = ["COLOURS", "array", "axes", "style"]
+
+COLOURS = {
+    "black": "#000000",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+}
+"""The palette by name."""
+
+
+def style() -> None:
+    """Set Matplotlib up as the book's figures are; called by its setup cells.
+
+    Examples
+    --------
+    >>> import matplotlib as mpl, srnn
+    >>> with mpl.rc_context():
+    ...     srnn.plotting.style()
+    ...     mpl.rcParams["axes.spines.top"]
+    False
+    """
+    names = ("blue", "vermilion", "green", "purple", "orange", "sky", "black")
+    lines = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+    mpl.rcParams.update(
+        {
+            "axes.prop_cycle": cycler(color=[COLOURS[n] for n in names]) + cycler(linestyle=lines),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.facecolor": "white",
+            "figure.facecolor": "white",
+            "figure.dpi": 100,
+            "figure.figsize": (7.0, 3.2),
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "legend.frameon": False,
+            "lines.linewidth": 1.6,
+            "savefig.facecolor": "white",
+            "savefig.transparent": False,
+        }
+    )
+
+
+def axes(ax: Axes | None) -> Axes:
+    """Return the axes to draw on: the current ones if none are given."""
+    return plt.gca() if ax is None else ax
+
+
+def array(values: Tensor) -> Any:
+    """Return a tensor as what Matplotlib draws."""
+    return values.detach().cpu().numpy()
