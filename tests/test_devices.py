@@ -988,16 +988,19 @@ NOT_RUN = {
         """,
     "draw pictures": """
         srnn.plotting.coordinate srnn.plotting.energy_contours srnn.plotting.energy_over_time
-        srnn.plotting.error_over_time srnn.plotting.growth srnn.plotting.loss_curves
-        srnn.plotting.orbits srnn.plotting.path srnn.plotting.phase_portrait srnn.plotting.room
-        srnn.plotting.speed srnn.plotting.style
+        srnn.plotting.error_curves srnn.plotting.error_over_time srnn.plotting.growth
+        srnn.plotting.loss_curves srnn.plotting.many_positions srnn.plotting.one_position
+        srnn.plotting.orbits srnn.plotting.path srnn.plotting.phase_portrait
+        srnn.plotting.published_and_ours srnn.plotting.room srnn.plotting.speed
+        srnn.plotting.style
         """,
     "widgets of a notebook": """
         srnn.widgets.ball srnn.widgets.live srnn.widgets.slider
         """,
     "the book's own experiments, which run on the CPU and keep their results in files": """
-        srnn.experiments.load srnn.experiments.store srnn.experiments.trained
-        srnn.experiments.weights_path srnn.experiments.billiard.OneStep
+        srnn.experiments.load srnn.experiments.sample srnn.experiments.store
+        srnn.experiments.trained srnn.experiments.weights_path
+        srnn.experiments.Sample srnn.experiments.billiard.OneStep
         srnn.experiments.billiard.fit srnn.experiments.billiard.one_step_cases
         srnn.experiments.billiard.score srnn.experiments.chain_iso.baselines
         srnn.experiments.chain_iso.least_squares_gap srnn.experiments.chain_iso.models

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -307,3 +308,82 @@ def test_orbits_of_a_prediction_beside_the_truth_have_its_colours(ax: Axes) -> N
 def test_what_are_no_orbits_is_refused(ax: Axes, shape: tuple[int, ...], got: str) -> None:
     with pytest.raises(ValueError, match=f"Expected `q` to .*{got}"):
         plotting.orbits(np.zeros(shape), ax)
+
+
+def test_error_curves(ax: Axes) -> None:
+    curves = {f"row {n}": n + np.arange(5.0) for n in range(14)}
+    assert plotting.error_curves(curves, 0.5, ax, limit=10, linewidth=3) is ax
+    assert ax.get_legend_handles_labels()[1] == list(curves)
+    for place, values in enumerate(curves.values()):
+        assert_array_equal(drawn(ax, place), [[0, 0.5, 1, 1.5, 2], values])
+    assert len({(line.get_color(), str(vars(line)["_dash_pattern"])) for line in ax.lines}) == 14
+    assert {line.get_linewidth() for line in ax.lines} == {3}
+    assert ax.get_ylim() == (0, 10)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time $t$", r"error $\|\hat q - q\|_2$")
+
+
+def test_error_curves_go_on_where_there_are_some(ax: Axes) -> None:
+    plotting.error_curves({"a": [0, 1]}, 1.0, ax)
+    plotting.error_curves({"b": [0, 2]}, 1.0, ax)
+    assert len({line.get_color() for line in ax.lines}) == 2
+
+
+def test_one_position(ax: Axes) -> None:
+    times, truth = [0, 1, 2], [3, 4, 5]
+    got = plotting.one_position(
+        times, {"a": [1, 2, math.nan], "b": [7, 8, 9]}, ax, truth=truth, observed=[3, 4, 6], limit=8
+    )
+    assert got is ax
+    assert ax.get_legend_handles_labels()[1] == ["truth", "observed", "a", "b"]
+    for place, values in enumerate(([3, 4, 5], [3, 4, 6], [1, 2, math.nan], [7, 8, 9])):
+        assert_array_equal(drawn(ax, place), [times, values])
+    assert ax.lines[1].get_linestyle() == "None"
+    assert ax.get_ylim() == (-8, 8)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time $t$", "position $q$")
+
+
+def test_many_positions() -> None:
+    figure = plt.figure()
+    times, truth = np.arange(4.0), np.arange(28.0).reshape(4, 7)
+    axs = plotting.many_positions(times, truth + 1, truth, observed=truth - 1, limit=9)
+    assert len(axs) == 7
+    assert [ax.get_title() for ax in axs] == [f"mass {n}" for n in range(1, 8)]
+    for place, ax in enumerate(axs):
+        for line, shift in enumerate((0, -1, 1)):
+            assert_array_equal(drawn(ax, line)[1], truth[:, place] + shift)
+        assert ax.get_ylim() == (-9, 9)
+    assert sum(not ax.axison for ax in figure.axes) == 3  # of two rows of five
+    figure.canvas.draw()
+    plt.close(figure)
+
+
+def test_many_positions_on_given_axes() -> None:
+    figure, (first, second) = plt.subplots(1, 2)
+    truth = np.zeros((4, 2))
+    axs = plotting.many_positions(np.arange(4), truth, truth, [first, second], numbers=[3, 9])
+    assert list(axs) == [first, second]
+    assert [ax.get_title() for ax in axs] == ["mass 3", "mass 9"]
+    with pytest.raises(ValueError, match="Expected 2 axes and numbers; got 1 axes and 2"):
+        plotting.many_positions(np.arange(4), truth, truth, [first])
+    with pytest.raises(ValueError, match=r"Expected `truth` to have shape \(4, 2\)"):
+        plotting.many_positions(np.arange(4), truth, truth[:, :1])
+    plt.close(figure)
+
+
+def test_published_and_ours(ax: Axes) -> None:
+    rows: dict[str, dict[str, Any]] = {
+        "one": {"published": (2.0, 0.5), "ours": (3.0, 1.0)},
+        "two": {"published": (4.0, 0.5), "ours": None},
+        "three": {"published": None, "ours": (1.0, 0.0)},
+    }
+    assert plotting.published_and_ours(rows, ax, floors={"floor": 1.2}, limit=8) is ax
+    widths = {(round(b.get_y() + 0.2, 1), b.get_width()) for b in ax.patches}
+    assert widths == {(-0.2, 2), (0.8, 4), (0.2, 3), (2.2, 1)}
+    assert [text.get_text() for text in ax.get_yticklabels()] == list(rows)
+    (note,) = ax.texts
+    assert (note.get_text(), note.xy) == ("not run yet", (0, 1.2))
+    assert sorted(ax.get_legend_handles_labels()[1]) == ["floor", "ours", "published"]
+    assert_allclose(drawn(ax, -1)[0], 1.2)
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first at the top
+    assert ax.get_xlim() == (0, 8)
+    assert len({bool(bar.get_hatch()) for bar in ax.patches}) == 2

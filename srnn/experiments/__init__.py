@@ -10,15 +10,18 @@ the same numbers, with the configuration they came from.
 from srnn.experiments._store import load, store, trained, weights_path
 from srnn.experiments.reproduction._pretrained import model_card, pretrained
 from srnn.experiments.reproduction._results import Result, Row, results, rows
+from srnn.experiments.reproduction._samples import Sample, sample
 
 __all__ = [
     "Result",
     "Row",
+    "Sample",
     "load",
     "model_card",
     "pretrained",
     "results",
     "rows",
+    "sample",
     "store",
     "trained",
     "weights_path",

@@ -5,7 +5,13 @@ change with them, so that a figure also reads in grey.  Backgrounds are opaque, 
 legible on a dark page.
 """
 
-from srnn.plotting._predictions import orbits
+from srnn.plotting._predictions import (
+    error_curves,
+    many_positions,
+    one_position,
+    orbits,
+    published_and_ours,
+)
 from srnn.plotting._style import COLOURS, style
 from srnn.plotting._training import growth, loss_curves, speed
 from srnn.plotting._trajectories import (
@@ -23,12 +29,16 @@ __all__ = [
     "coordinate",
     "energy_contours",
     "energy_over_time",
+    "error_curves",
     "error_over_time",
     "growth",
     "loss_curves",
+    "many_positions",
+    "one_position",
     "orbits",
     "path",
     "phase_portrait",
+    "published_and_ours",
     "room",
     "speed",
     "style",

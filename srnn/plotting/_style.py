@@ -8,7 +8,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from torch import Tensor
 
-__all__ = ["COLOURS", "array", "axes", "style"]
+__all__ = ["COLOURS", "LINES", "array", "axes", "style"]
 
 COLOURS = {
     "black": "#000000",
@@ -20,6 +20,7 @@ COLOURS = {
     "sky": "#56B4E9",
 }
 """The palette by name."""
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
 
 
 def style() -> None:
@@ -34,10 +35,9 @@ def style() -> None:
     False
     """
     names = ("blue", "vermilion", "green", "purple", "orange", "sky", "black")
-    lines = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
     mpl.rcParams.update(
         {
-            "axes.prop_cycle": cycler(color=[COLOURS[n] for n in names]) + cycler(linestyle=lines),
+            "axes.prop_cycle": cycler(color=[COLOURS[n] for n in names]) + cycler(linestyle=LINES),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "axes.facecolor": "white",
