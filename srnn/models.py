@@ -11,7 +11,7 @@ from srnn.errors import CheckpointError
 from srnn.fields import weight_of
 from srnn.integrators import Integrator
 from srnn.model import FORMAT, Model
-from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
+from srnn.nn import LSTM, RNN, HNet, ONet, PairwiseH, QuadraticH
 from srnn.rebound import LevelSetWalls, PatchWalls, WalledH
 from srnn.recipes import Recipe
 from srnn.scaling import Scale
@@ -21,7 +21,7 @@ __all__ = ["HNN", "SRNN", "load"]
 
 _NETWORKS: dict[str, Any] = {
     net.__name__: getattr(net, "from_config", net)
-    for net in (HNet, QuadraticH, ONet, RNN, LSTM, WalledH)
+    for net in (HNet, PairwiseH, QuadraticH, ONet, RNN, LSTM, WalledH)
 }
 
 

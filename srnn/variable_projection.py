@@ -1,4 +1,4 @@
-r"""Fit a quadratic Hamiltonian through an integrator, with every initial state solved exactly.
+r"""Fit a quadratic Hamiltonian through an integrator, as if without initial states.
 
 Under a quadratic H an integrator's step is affine, so that a rollout is
 :math:`z_t = F_t z_0 + c_t` with the same :math:`F_t(\theta)` and :math:`c_t(\theta)` for all
@@ -7,7 +7,8 @@ trajectories.  The best start of each is linear least squares, and what is left 
 
 .. math:: L(\theta) = \sum_n \min_{z_0} \sum_t \|F_t z_0 + c_t - y_{nt}\|_W^2.
 
-Its gradient is that at the minimising starts, held fixed.
+Its gradient is that at the minimising starts, held fixed.  Where no start is to be optimised, the
+first observed states stand in their place, and the rest is the same.
 """
 
 from typing import Any
@@ -33,6 +34,7 @@ def fit_quadratic(
     weights: Tensor | None = None,
     loss_from: int = 0,
     substeps: int = 1,
+    observed_starts: bool = False,
     max_iterations: int = 500,
 ) -> Tensor:
     """Fit `hamiltonian` in place, from its present parameters, by SciPy's L-BFGS-B.
@@ -53,6 +55,8 @@ def fit_quadratic(
         First state in the sum.
     substeps : int
         Integrator steps between two observed states.
+    observed_starts : bool
+        Begin every trajectory at its first observed state, instead of at the best start.
     max_iterations : int
 
     Returns
@@ -98,7 +102,9 @@ def fit_quadratic(
 
     steps, two_d = len(values) - 1, values.shape[-1]
     root = (torch.ones(two_d) if weights is None else weights).to(values).double().sqrt()
-    combined, ones = _combine(values[loss_from:].double() * root)
+    combined, ones = _combine(values.double() * root)
+    # The first observed states of the combined trajectories, and what of them is fitted.
+    first, combined = combined[:two_d] / root[:, None], combined[loss_from * two_d :]
     device = parameters[0].device
     origin_and_basis = torch.cat((torch.zeros(1, two_d), torch.eye(two_d))).to(device).double()
     count = values[loss_from:].numel()
@@ -117,8 +123,11 @@ def fit_quadratic(
                 return torch.full_like(offset, torch.inf)
             # By QR: of LAPACK's least squares the last bits depend on where memory happens to lie,
             # and a run that goes on in another program must start from the same ones.
-            orthogonal, triangle = torch.linalg.qr(linear)
-            starts = torch.linalg.solve_triangular(triangle, orthogonal.mT @ offset, upper=True)
+            if observed_starts:
+                starts = first
+            else:
+                orthogonal, triangle = torch.linalg.qr(linear)
+                starts = torch.linalg.solve_triangular(triangle, orthogonal.mT @ offset, upper=True)
         left: Tensor = linear @ starts - offset
         return left
 

@@ -125,7 +125,10 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
 def variable_projection(
     net: Any, integrator: str | Integrator, windows: Trajectories, recipe: Recipe
 ) -> bool:
-    """Start `net` at the quadratic H that fits the windows best, all starts optimised.
+    """Start `net` at the quadratic H that fits the windows best, through the integrator.
+
+    With ``iso`` in the recipe all starts are optimised; without it, rollouts begin at the first
+    observed states.
 
     Parameters
     ----------
@@ -178,7 +181,7 @@ def variable_projection(
 def _best_quadratic(
     integrator: str | Integrator, windows: Trajectories, recipe: Recipe, like: Tensor
 ) -> QuadraticH:
-    """Fit a quadratic H by variable projection, from two starts, with the noise estimated."""
+    """Fit a quadratic H through the integrator, from two starts; with ISO, estimate the noise."""
     values, dt = windows.values, windows.dt
 
     def fitted(tried: QuadraticH, weights: Tensor | None = None) -> Tensor:
@@ -190,6 +193,7 @@ def _best_quadratic(
             weights=weights,
             loss_from=recipe.first_counted,
             substeps=recipe.substeps,
+            observed_starts=recipe.iso is None,
         )
 
     best, least = None, math.inf
@@ -206,7 +210,7 @@ def _best_quadratic(
         if least < 0.5 * float(values.double().square().mean()):
             break
     assert best is not None
-    if recipe.noise == "estimated":
+    if recipe.noise == "estimated" and recipe.iso is not None:
         method = integrators.get(integrator)
         starts = Starts(best, method, values.double(), dt, recipe)
         for _ in range(2):
@@ -291,7 +295,8 @@ def if_better(
 ) -> bool:
     """Start `net` by the data where that lowers the loss, else leave it as it is.
 
-    By :func:`variable_projection` where starts are optimised, else by :func:`least_squares`.  A few
+    By :func:`variable_projection` where starts are optimised or the recipe's ``warm_start`` is
+    "rollout", else by :func:`least_squares`.  A few
     short trajectories can leave the fit undetermined, and leapfrog with it unstable.
 
     Parameters
@@ -321,7 +326,8 @@ def if_better(
     before = copy.deepcopy(net.state_dict())
     with torch.no_grad():
         at_hand = _watched_loss(net, integrator, watched, recipe)
-        if recipe.iso is not None and integrator is not None:
+        through = recipe.iso is not None or recipe.warm_start == "rollout"
+        if through and integrator is not None:
             variable_projection(net, integrator, windows, recipe)
         else:
             least_squares(net, windows.values, windows.dt)

@@ -15,6 +15,8 @@ CARDS = {
     "chain-quadratic-iso": "table2/improved/quadratic-L-L-iso-s0.json",
     "chain-srnn-paper": "table1/faithful/hnet-L-L-recurrent-s0.json",
     "chain-srnn-iso-paper": "table2/faithful/hnet-L-L-iso-s0.json",
+    "chain-srnn": "table1/improved/hnetq-L-L-recurrent-s0.json",
+    "three-body-srnn": "table3/improved/hnetp4-L-L-recurrent-s0.json",
     "three-body-srnn-paper": "table3/faithful/hnet-L-L-recurrent-s0.json",
 }
 """The stored cell that each pretrained model belongs to."""
@@ -93,6 +95,7 @@ _NET = {
     "hnet": "H-NET, K(p) + V(q), an MLP each",
     "hnetq": "H-NET, K(p) + V(q), an MLP and a quadratic term each",
     "quadratic": "K(p) + V(q), a quadratic form each",
+    "hnetp4": "H of pairs of bodies (`srnn.nn.PairwiseH`), four steps between states",
 }
 
 
@@ -147,8 +150,8 @@ def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"Mean and standard deviation over {fit.tests} test trajectories, Euclidean distance of all "
-        "positions.",
+        f"Mean and standard deviation over {fit.tests} test trajectories of the Euclidean distance "
+        "of all positions.",
         "",
         "**Limits**: trained on short trajectories of one system; energies far from those of the "
         "training data, other steps of time and other systems are outside of what was measured.",

@@ -19,13 +19,15 @@ _NETS = {
     "onet": "O-NET",
     "hnet": "H-NET",
     "hnetq": "H-NET + quadratic",
-    "hnetp": "H-NET of pairs",
+    "hnetp": "H of pairs",
+    "hnetp4": "H of pairs, 4 steps",
     "quadratic": "QuadraticH",
     "rnn": "RNN",
     "lstm": "LSTM",
     "perfect": "perfect",
     "exact": "exact flow",
     "true": "true equations",
+    "true4": "true equations, 4 steps",
     "zero": "predict zero",
 }
 _MODES = {"iso": "ISO", "isotrain": "ISO in training", "noisy": "", "clean": ""}
@@ -128,8 +130,8 @@ def _read(file: Path, folder: Path) -> Result:
     stored = json.loads(file.read_text(encoding="utf-8"))
     table, column, name = file.relative_to(folder).parts
     model, train, test, mode, _ = name.removesuffix(".json").split("-")
-    where = {"table": table, "column": column}
-    where |= {"model": model, "train": train, "test": test, "mode": mode}
+    where: dict[str, Any] = {"table": table, "column": column, "model": model}
+    where |= {"train": train, "test": test, "mode": mode}
     for key in ("error_mean", "error_std", "error_mean_clean", "stretches", "curve"):
         stored[key] = _nan(stored[key])
     sample = stored.get("sample")
@@ -248,7 +250,7 @@ class Row:
         return float(np.mean(self._each(against, stretch)))
 
     def spread(self, against: str = "noisy", stretch: str | None = None) -> float:
-        """Standard deviation of the mean error over the seeds; not a number for one seed.
+        """Give the standard deviation of the error over the seeds; not a number for one seed.
 
         Examples
         --------
@@ -273,7 +275,7 @@ class Row:
 
 
 # The paper's order of the rows; others follow by name.
-_ORDER = ("onet", "hnet", "hnetq", "hnetp", "quadratic", "rnn", "lstm")
+_ORDER = ("onet", "hnet", "hnetq", "quadratic", "hnetp", "hnetp4", "rnn", "lstm")
 _MODE_ORDER = ("single", "recurrent", "isotrain", "iso")
 
 
@@ -308,7 +310,7 @@ def rows(
         column, model, train, test, mode = key
         of_mode = _MODE_ORDER.index(mode) if mode in _MODE_ORDER else 9
         of_model = _ORDER.index(model) if model in _ORDER else 9
-        return column, of_model in (5, 6), of_mode, of_model, model, train, test
+        return column, model in ("rnn", "lstm"), of_mode, of_model, model, train, test
 
     return [
         Row(found[key][0].label, tuple(found[key]), found[key][0].published)

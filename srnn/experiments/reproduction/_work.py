@@ -15,14 +15,13 @@ from torch import Tensor
 from srnn import models
 from srnn._arrays import whole_file
 from srnn.data import Trajectories
-from srnn.experiments.reproduction._augment import augmented
 from srnn.experiments.reproduction._cells import Cell, Fit, Job
 from srnn.experiments.reproduction._problems import OBSERVED, Problem, chain, three_body
 from srnn.iso import optimise_initial_state
 from srnn.metrics import position_error
 from srnn.model import Model
 from srnn.models import SRNN
-from srnn.nn import LSTM, RNN, HNet, ONet, QuadraticH
+from srnn.nn import LSTM, RNN, HNet, ONet, PairwiseH, QuadraticH
 from srnn.run import History
 
 __all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "problem", "run", "weights_path"]
@@ -30,7 +29,7 @@ __all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "problem", "run", "weight
 SAMPLED = 0
 """Number of the test trajectory whose prediction is kept, for the figures."""
 SHOWN = {"chain": slice(0, 20, 2), "three-body": slice(None)}
-"""Positions that are kept of it: ten of a chain's masses, from the first, and all of three bodies."""
+"""Positions that are kept of it: every other of a chain's masses, and all of three bodies."""
 
 
 def problem(fit: Fit, seed: int) -> Problem:
@@ -69,12 +68,14 @@ def _model(fit: Fit, drawn: Problem) -> Model:
         kind: Any = RNN if fit.net == "rnn" else LSTM
         return Model(kind(dim, hidden, generator=g), None, **how)
     hamiltonian: Any
-    if fit.net == "true":
+    if fit.net in ("true", "true4"):
         hamiltonian = drawn.system
     elif fit.net == "exact":  # its leapfrog step is the chain's exact motion
         hamiltonian = drawn.system.shadow_hamiltonian(drawn.test.dt)
     elif fit.net == "quadratic":
         hamiltonian = QuadraticH(dim)
+    elif fit.net.startswith("hnetp"):
+        hamiltonian = PairwiseH(dim // 2, 2, hidden, generator=g)
     else:
         hamiltonian = HNet(dim, hidden, quadratic=fit.net == "hnetq", generator=g)
     return SRNN(dim, hamiltonian=hamiltonian, integrator=fit.integrator or "leapfrog", **how)
@@ -104,12 +105,15 @@ def _train(
 def _predict(cell: Cell, model: Model, test: Trajectories) -> Trajectories:
     """Roll out from where the cell starts."""
     steps, integrator = test.steps, cell.test_integrator
+    parts = cell.fit.settings.get("substeps", 1)
     if cell.iso is None:
-        return model.predict(test.first(1), steps=steps, iso=False, integrator=integrator)
+        return model.predict(
+            test.first(1), steps=steps, iso=False, integrator=integrator, substeps=parts
+        )
     observed = test.first(OBSERVED)
     found = optimise_initial_state(model, observed, method=cell.iso, integrator=integrator)
     start = Trajectories.from_states(found.states[None], dt=test.dt)
-    return model.predict(start, steps=steps, iso=False, integrator=integrator)
+    return model.predict(start, steps=steps, iso=False, integrator=integrator, substeps=parts)
 
 
 def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
@@ -303,9 +307,8 @@ def _trained(job: Job, folder: Path, drawn: Problem) -> tuple[Any, dict[str, Any
     if kept.exists() and note.exists():
         return models.load(kept), json.loads(note.read_text(encoding="utf-8"))
     checkpoint = folder / "checkpoints" / kept.name
-    training = augmented(drawn.training, job.fit.augment, drawn.generator)
     begin = time.monotonic()
-    history, capped = _train(model, job.fit, training, checkpoint)
+    history, capped = _train(model, job.fit, drawn.training, checkpoint)
     took |= {
         "epochs_done": history.epochs,
         "best_epoch": history.best_epoch,
