@@ -35,7 +35,17 @@ from srnn.rebound import KnownWalls, LevelSetWalls, PatchWalls
 from srnn.recipes import WITH_WALLS
 from srnn.systems import Billiard, Room
 
-__all__ = ["ROWS", "UNSEEN", "OneStep", "fit", "one_step_cases", "score"]
+__all__ = [
+    "ROWS",
+    "UNSEEN",
+    "OneStep",
+    "draw_test",
+    "draw_training",
+    "fit",
+    "make",
+    "one_step_cases",
+    "score",
+]
 
 DT, STEPS, TRAINING, TESTS, HIDDEN = 0.1, 60, 5000, 32, 32
 TRAINING_SEED, TEST_SEED, MODEL_SEED = 0, 5000, 2000
@@ -50,9 +60,43 @@ UNSEEN = {
 """Rooms that nothing is trained in: a corner cut off, and a tilted square in the middle."""
 
 
-def _training_data() -> Trajectories:
+def draw_training(trajectories: int = TRAINING) -> Trajectories:
+    """Draw what the rows are trained on.
+
+    Examples
+    --------
+    >>> draw_training(5)
+    Trajectories(states=10, trajectories=5, dim=2, dt=0.1, dtype=float32)
+    """
     generator = torch.Generator().manual_seed(TRAINING_SEED)
-    return Billiard().simulate(TRAINING, steps=9, dt=DT, generator=generator)
+    return Billiard().simulate(trajectories, steps=9, dt=DT, generator=generator)
+
+
+def draw_test(
+    trajectories: int = TESTS, *, states: int = STEPS + 1, seed: int = TEST_SEED
+) -> Trajectories:
+    """Draw what their rollouts are tested on.
+
+    Examples
+    --------
+    >>> draw_test(2)
+    Trajectories(states=61, trajectories=2, dim=2, dt=0.1, dtype=float32)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return Billiard().simulate(trajectories, steps=states - 1, dt=DT, generator=generator)
+
+
+def make(row: str) -> Model:
+    """Make a row's model, not trained.
+
+    Examples
+    --------
+    >>> make("no rebound").walled
+    False
+    """
+    build, _ = ROWS[row]
+    model: Model = build(torch.Generator().manual_seed(MODEL_SEED))
+    return model
 
 
 def _walled(preset: str | None, **how: Any) -> Any:
@@ -180,12 +224,11 @@ def fit(row: str, *, progress: bool = True, checkpoint: Any = None) -> tuple[Mod
     >>> took
     {'epochs': 0, 'seconds': 0.0}
     """
-    make, settings = ROWS[row]
-    model = make(torch.Generator().manual_seed(MODEL_SEED))
+    model, settings = make(row), ROWS[row][1]
     if settings is None:
         return model, {"epochs": 0, "seconds": 0.0}
     begin = time.perf_counter()
-    data = _training_data()
+    data = draw_training()
     history = model.fit(data, progress=progress, checkpoint=checkpoint, **settings)
     return model, {
         "epochs": history.epochs,

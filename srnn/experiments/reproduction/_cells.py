@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from srnn import _checks
+from srnn.experiments import billiard
 
 __all__ = ["COLUMNS", "PRESETS", "TABLES", "Cell", "Fit", "Job", "jobs"]
 
@@ -70,6 +71,8 @@ class Fit:
     @property
     def learnt(self) -> bool:
         """Whether there is anything to train."""
+        if self.problem == "billiard":
+            return billiard.ROWS[self.net][1] is not None
         return self.net not in ("perfect", "exact", "true", "true4", "zero")
 
 
@@ -306,6 +309,43 @@ def _three_body_cells() -> list[Cell]:
     return cells
 
 
+# The rows of the billiard by the names that their results are stored under.
+_BILLIARD = {
+    "faithful": {
+        "walls": "paper's networks and recipe",
+        "half": "the same, alpha = 1/2",
+        "norebound": "no rebound",
+        "onet": "O-NET",
+        "rnn": "RNN",
+    },
+    "improved": {
+        "levelset": "level set",
+        "learntset": "level set, all of it learnt",
+        "started": "paper's networks, started from rebounds",
+    },
+    "oracle": {
+        "known": "known walls, true equations",
+        "untrained": "level set, untrained, true equations",
+    },
+}
+
+
+def _billiard_cells() -> list[Cell]:
+    cells = []
+    for column, names in _BILLIARD.items():
+        for model, row in names.items():
+            settings = billiard.ROWS[row][1]
+            fit = Fit(
+                "billiard", row, (), None, None, dict(settings or {}), None, 0.0, 5000, 32, 61
+            )
+            train, mode = ("none", "clean") if settings is None else ("L", "recurrent")
+            if model == "rnn":
+                train = "none"
+            test = "none" if model == "rnn" else "L"
+            cells.append(Cell("figure4", column, fit, model, train, test, mode))
+    return cells
+
+
 def _sigma(table: str, sigma: float) -> str:
     return table if sigma == 0.2 else f"{table}-sigma{sigma}"
 
@@ -324,6 +364,7 @@ def _tables() -> dict[str, list[Cell]]:
             tables[table] += every
     tables["figure1"] = _chain_cells("figure1", 0.0, ("single",))
     tables["figure1"] += _chain_oracles("figure1", 0.0, iso=False)
+    tables["figure4"] = _billiard_cells()
     return tables
 
 
@@ -333,6 +374,8 @@ TABLES = _tables()
 
 def _seeds(cell: Cell, most: int) -> int:
     """How many seeds a cell gets: three for what the paper is about, one for the rest."""
+    if cell.fit.problem == "billiard":  # as it is stored; its test set is of one seed
+        return 1
     headline = (cell.model, cell.train, cell.test) == ("hnet", "L", "L") and cell.mode in (
         "recurrent",
         "iso",
@@ -347,6 +390,8 @@ def _cost(fit: Fit) -> float:
         return 60 * fit.minutes
     if not fit.learnt:
         return 2.0
+    if fit.problem == "billiard":
+        return 600.0
     if fit.preset is None:
         return 30.0
     mode = "single" if fit.settings.get("window") == 2 else "recurrent"

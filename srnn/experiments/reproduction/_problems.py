@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import torch
 
 from srnn.data import Trajectories
-from srnn.systems import SpringChain, ThreeBody
+from srnn.experiments import billiard
+from srnn.systems import Billiard, SpringChain, ThreeBody
 
-__all__ = ["DT", "OBSERVED", "Problem", "chain", "three_body"]
+__all__ = ["DT", "OBSERVED", "Problem", "chain", "heavy_billiard", "three_body"]
 
 DT = {"chain": 0.1, "three-body": 1.0}
 OBSERVED = 10
@@ -106,3 +107,26 @@ def three_body(
         data = system.simulate(count, steps=length - 1, dt=DT["three-body"], generator=g)
         sets.append(data.select(data.status == 0))
     return Problem(system, sets[1], sets[0], g)
+
+
+def heavy_billiard(*, training: int = 5000, tests: int = 32, states: int = 61) -> Problem:
+    """Draw the balls of :mod:`srnn.experiments.billiard` (section 6): one room, one seed.
+
+    Parameters
+    ----------
+    training, tests : int
+        How many trajectories.
+    states : int
+        Of a test trajectory.
+
+    Returns
+    -------
+    Problem
+
+    Examples
+    --------
+    >>> heavy_billiard(training=3, tests=2).test
+    Trajectories(states=61, trajectories=2, dim=2, dt=0.1, dtype=float32)
+    """
+    test = billiard.draw_test(tests, states=states)
+    return Problem(Billiard(), billiard.draw_training(training), test, torch.Generator())

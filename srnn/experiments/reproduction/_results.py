@@ -29,6 +29,14 @@ _NETS = {
     "true": "true equations",
     "true4": "true equations, 4 steps",
     "zero": "predict zero",
+    "walls": "paper's walls",
+    "half": "paper's walls, alpha 1/2",
+    "norebound": "no rebound",
+    "levelset": "level set",
+    "learntset": "level set, all learnt",
+    "started": "paper's walls, started",
+    "known": "known walls",
+    "untrained": "level set, untrained",
 }
 _MODES = {"iso": "ISO", "isotrain": "ISO in training", "noisy": "", "clean": ""}
 
@@ -63,6 +71,8 @@ class Result:
     wall_time_s : float
         Of training.
     threads : int
+    error_median : float
+        Of all times and samples.
     diverged : int
         Test trajectories whose prediction left the finite numbers.
 
@@ -95,6 +105,7 @@ class Result:
     versions: dict[str, str]
     wall_time_s: float
     threads: int
+    error_median: float
     diverged: int
 
     @property
@@ -132,7 +143,14 @@ def _read(file: Path, folder: Path) -> Result:
     model, train, test, mode, _ = name.removesuffix(".json").split("-")
     where: dict[str, Any] = {"table": table, "column": column, "model": model}
     where |= {"train": train, "test": test, "mode": mode}
-    for key in ("error_mean", "error_std", "error_mean_clean", "stretches", "curve"):
+    for key in (
+        "error_mean",
+        "error_std",
+        "error_mean_clean",
+        "error_median",
+        "stretches",
+        "curve",
+    ):
         stored[key] = _nan(stored[key])
     sample = stored.get("sample")
     stored["sample"] = None if sample is None else _nan(sample)

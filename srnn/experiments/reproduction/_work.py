@@ -15,8 +15,15 @@ from torch import Tensor
 from srnn import models
 from srnn._arrays import whole_file
 from srnn.data import Trajectories
+from srnn.experiments import billiard
 from srnn.experiments.reproduction._cells import Cell, Fit, Job
-from srnn.experiments.reproduction._problems import OBSERVED, Problem, chain, three_body
+from srnn.experiments.reproduction._problems import (
+    OBSERVED,
+    Problem,
+    chain,
+    heavy_billiard,
+    three_body,
+)
 from srnn.iso import optimise_initial_state
 from srnn.metrics import position_error
 from srnn.model import Model
@@ -28,8 +35,8 @@ __all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "problem", "run", "weight
 
 SAMPLED = 0
 """Number of the test trajectory whose prediction is kept, for the figures."""
-SHOWN = {"chain": slice(0, 20, 2), "three-body": slice(None)}
-"""Positions that are kept of it: every other of a chain's masses, and all of three bodies."""
+SHOWN = {"chain": slice(0, 20, 2), "three-body": slice(None), "billiard": slice(None)}
+"""Positions that are kept of it: every other of a chain's masses, and all of the others."""
 
 
 def problem(fit: Fit, seed: int) -> Problem:
@@ -51,14 +58,18 @@ def problem(fit: Fit, seed: int) -> Problem:
     >>> problem(job.fit, job.seed).test.dim
     6
     """
+    sizes = {"training": fit.training, "tests": fit.tests, "states": fit.states}
+    if fit.problem == "billiard":
+        return heavy_billiard(**sizes)
     if fit.problem == "chain":
-        sizes = {"training": fit.training, "tests": fit.tests, "states": fit.states}
         return chain(seed, sigma=fit.sigma, **sizes)
-    return three_body(seed, training=fit.training, tests=fit.tests, states=fit.states)
+    return three_body(seed, **sizes)
 
 
 def _model(fit: Fit, drawn: Problem) -> Model:
     """Make the model of a fit, or what stands for one that needs no training."""
+    if fit.problem == "billiard":
+        return billiard.make(fit.net)
     g, dim = drawn.generator, drawn.test.dim
     how: dict[str, Any] = {"preset": fit.preset, "generator": g}
     hidden = fit.hidden[0] if len(fit.hidden) == 1 else fit.hidden
@@ -154,12 +165,10 @@ def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
     errors = {name: position_error(prediction, test, name).double() for name in ("noisy", "clean")}
     states = len(errors["noisy"])
     counted = (0, min(6, states)) if cell.fit.problem == "three-body" else (0, states)
-    others = (
-        (0, states) if cell.fit.problem == "three-body" else (min(OBSERVED, states - 1), states)
-    )
+    first = min(OBSERVED, states - 1) if cell.fit.problem == "chain" else 0
     stretches = {
-        f"{first}..{end}": {name: _row(error[first:end]) for name, error in errors.items()}
-        for first, end in (counted, others)
+        f"{begin}..{end}": {name: _row(error[begin:end]) for name, error in errors.items()}
+        for begin, end in (counted, (first, states))
     }
     headline = stretches[f"{counted[0]}..{counted[1]}"]
     bad = ~torch.isfinite(errors["noisy"][: counted[1]]).all(dim=0)
@@ -167,6 +176,8 @@ def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
         "error_mean": headline["noisy"][0],
         "error_std": headline["noisy"][1],
         "error_mean_clean": headline["clean"][0],
+        # Of all times and samples; a prediction that has diverged is infinitely far off.
+        "error_median": _finite(float(errors["noisy"].nan_to_num(nan=math.inf).median())),
         "diverged": int(bad.sum()),
         "stretches": stretches,
         "curve": {name: _numbers(error.mean(dim=1), 5) for name, error in errors.items()},
