@@ -303,7 +303,7 @@ def published_and_ours(
             if each is None and kind == "ours":
                 ax.annotate(
                     "not run yet", (0, place + shift), (3, 0), textcoords="offset points",
-                    va="center", fontsize="small",
+                    va="center", fontsize="x-small",
                 )  # fmt: skip
     for (name, value), look in zip(
         (floors or {}).items(), ({"linestyle": line} for line in LINES[2:]), strict=False
