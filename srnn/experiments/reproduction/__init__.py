@@ -7,6 +7,19 @@ where it stopped.
 """
 
 from srnn.experiments.reproduction._cells import COLUMNS, PRESETS, TABLES, Cell, Fit, Job, jobs
+from srnn.experiments.reproduction._sweep import Failure, sweep, unfinished
 from srnn.experiments.reproduction._work import run
 
-__all__ = ["COLUMNS", "PRESETS", "TABLES", "Cell", "Fit", "Job", "jobs", "run"]
+__all__ = [
+    "COLUMNS",
+    "PRESETS",
+    "TABLES",
+    "Cell",
+    "Failure",
+    "Fit",
+    "Job",
+    "jobs",
+    "run",
+    "sweep",
+    "unfinished",
+]
