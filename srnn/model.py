@@ -372,6 +372,11 @@ class Model:
             check_reach(self.net.walls, steps, data.dt / recipe.substeps)
             # Noise may put a ball a little behind a wall; a pixel behind it is something else.
             check_starts(self.net.walls, data.values, depth=1.0)
+        if recipe.start_noise and (self.recurrent or self.walled):
+            raise ValueError(
+                "start_noise=True is for smooth motion through an integrator; for "
+                f"{type(self.net).__name__} pass start_noise=False."
+            )
         if self.integrator is not None:  # it may refuse the field
             self.integrator.init(as_field(self.net), data.values[0])
         if recipe.iso is not None and not isinstance(self.net, _OWN):

@@ -96,6 +96,10 @@ class Recipe:
         positions and momenta, in the units of training.  "estimated": one for each, taken from the
         residuals before each optimisation, so that the half with less noise counts for more; this
         is maximum likelihood, and does not depend on units.
+    start_noise : bool
+        Without `iso`: take off the loss what the noise of the first states, from which rollouts
+        begin, adds to it on average (:func:`srnn.warm_start.start_noise`).  A loss with noisy
+        starts is smallest for an H that damps their noise, not for the true one.
     trim : float
         Share of the windows of a batch, and of the held-out ones, with the largest residuals that
         is left out of the loss.  A rebound that is missed or made up puts a window so far off that
@@ -144,6 +148,7 @@ class Recipe:
     iso_every: int = 5
     iso_iterations: int | None = None
     noise: str = "estimated"
+    start_noise: bool = False
     trim: float = 0.0
     gate_penalty: float = 0.0
     wall_steps: int | None = None
@@ -172,12 +177,17 @@ class Recipe:
                 "Training on derivatives integrates nothing, so there is no initial state to "
                 "optimise: pass iso=False."
             )
+        if self.start_noise and (self.iso is not None or self.derivatives):
+            raise ValueError(
+                "start_noise=True corrects a loss of rollouts from the first observed states: it "
+                "goes neither with iso nor with derivatives=True."
+            )
         _checks.choice(self.optimizer, "optimizer", OPTIMIZERS)
         _checks.choice(self.scheduler, "scheduler", SCHEDULERS)
         _checks.positive(self.learning_rate, "learning_rate")
         if self.decay is not None:
             _checks.positive(self.decay, "decay")
-        for name in ("derivatives", "restore_best", "scale"):
+        for name in ("derivatives", "restore_best", "scale", "start_noise"):
             _checks.choice(getattr(self, name), name, (True, False))
         as_gradient(self.gradient)  # refuses what is none
         _checks.choice(self.warm_start, "warm_start", (True, False, "rollout", "distil"))

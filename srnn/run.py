@@ -17,6 +17,7 @@ from srnn.integrators import Integrator
 from srnn.losses import window_loss
 from srnn.recipes import OPTIMIZERS, Recipe
 from srnn.starts import Starts
+from srnn.warm_start import start_noise
 
 __all__ = ["History"]
 
@@ -104,6 +105,10 @@ class Run:
         self.scheduler = self._make_scheduler()
         self.history = History()
         self.best = copy.deepcopy(net.state_dict())
+        self.start_noise = None
+        if recipe.start_noise:
+            assert integrator is not None
+            self.start_noise = start_noise(integrator, training, recipe)
         self.starts = self._make_starts(training)
         self.held_out_starts = None if held_out is None else self._make_starts(held_out)
         if self._with_starts and not solved:
@@ -151,9 +156,23 @@ class Run:
     def loss(self, data: Trajectories, index: Tensor | slice, start: Tensor | None) -> Tensor:
         """Loss of the windows that `index` names, from their first states or from a `start`."""
         weights = None if self.starts is None or start is None else self.starts.weights
-        return window_loss(
-            self.net, self.integrator, data, self.recipe, index, start=start, weights=weights
-        )
+
+        def of(start: Tensor | None) -> Tensor:
+            return window_loss(
+                self.net, self.integrator, data, self.recipe, index, start=start, weights=weights
+            )
+
+        if self.start_noise is None:
+            return of(start)
+        # What noise of the starts adds on average, to second order, is what more of it adds: half
+        # of the second difference along a draw of it.
+        first = data.values[0, index]
+        generator = self.generator
+        if data is self.held_out:  # the same draws at each epoch, which are to be compared
+            generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn(first.shape, generator=generator, dtype=first.dtype).to(first.device)
+        moved = drawn * self.start_noise
+        return 2 * of(None) - (of(first + moved) + of(first - moved)) / 2
 
     @torch.no_grad()
     def _held_out_loss(self) -> float:

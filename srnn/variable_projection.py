@@ -35,9 +35,10 @@ def fit_quadratic(
     loss_from: int = 0,
     substeps: int = 1,
     observed_starts: bool = False,
+    start_variance: Tensor | None = None,
     max_iterations: int = 500,
 ) -> Tensor:
-    """Fit `hamiltonian` in place, from its present parameters, by SciPy's L-BFGS-B.
+    r"""Fit `hamiltonian` in place, from its present parameters, by SciPy's L-BFGS-B.
 
     Parameters
     ----------
@@ -57,6 +58,10 @@ def fit_quadratic(
         Integrator steps between two observed states.
     observed_starts : bool
         Begin every trajectory at its first observed state, instead of at the best start.
+    start_variance : Tensor, shape (2*dim,), optional
+        With `observed_starts`: variance of the noise of the first states.  What it adds to the
+        loss on average, :math:`\sum_t \operatorname{tr} F_t^\top W F_t \Sigma`, is taken off;
+        an H that fits the noise of its starts has no gain from it then (errors in variables).
     max_iterations : int
 
     Returns
@@ -109,8 +114,12 @@ def fit_quadratic(
     origin_and_basis = torch.cat((torch.zeros(1, two_d), torch.eye(two_d))).to(device).double()
     count = values[loss_from:].numel()
 
-    def residuals() -> Tensor:
-        """Weighted residuals of the combined trajectories at their best starts."""
+    noise = None
+    if start_variance is not None:
+        noise = start_variance.to(device).double() * values.shape[1]
+
+    def residuals() -> tuple[Tensor, Tensor | float]:
+        """Weighted residuals of the combined trajectories, and the squares that are not theirs."""
         z = rollout(
             hamiltonian, integrator, origin_and_basis, dt=dt, steps=steps, substeps=substeps
         )
@@ -120,7 +129,7 @@ def fit_quadratic(
         offset = combined - affine[:, None] * ones
         with torch.no_grad():
             if not bool(torch.isfinite(linear).all()):
-                return torch.full_like(offset, torch.inf)
+                return torch.full_like(offset, torch.inf), 0.0
             # By QR: of LAPACK's least squares the last bits depend on where memory happens to lie,
             # and a run that goes on in another program must start from the same ones.
             if observed_starts:
@@ -129,12 +138,13 @@ def fit_quadratic(
                 orthogonal, triangle = torch.linalg.qr(linear)
                 starts = torch.linalg.solve_triangular(triangle, orthogonal.mT @ offset, upper=True)
         left: Tensor = linear @ starts - offset
-        return left
+        return left, 0.0 if noise is None else (linear.square() * noise).sum(dim=1, keepdim=True)
 
     def objective(x: Any) -> tuple[float, Any]:
         vector_to_parameters(torch.from_numpy(x).to(device), parameters)
         with torch.enable_grad():
-            loss = residuals().square().sum() / count
+            left, added = residuals()
+            loss = (left.square().sum(dim=1, keepdim=True) - added).sum() / count
             if not bool(torch.isfinite(loss)):
                 return 1e300, torch.zeros(len(x), dtype=torch.float64).numpy()
             slopes = torch.autograd.grad(loss, parameters)
@@ -157,7 +167,7 @@ def fit_quadratic(
     )
     vector_to_parameters(torch.from_numpy(done.x).to(device), parameters)
     with torch.no_grad():
-        left = residuals().square().unflatten(0, (-1, two_d)).sum(dim=(0, 2))
+        left = residuals()[0].square().unflatten(0, (-1, two_d)).sum(dim=(0, 2))
     mean: Tensor = left * two_d / count / root.square()
     return mean
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from srnn import _checks, integrators
 from srnn._types import TrajectoryValues
 from srnn.data import Trajectories
+from srnn.flow_map import flow_map
 from srnn.integrators import Integrator
 from srnn.losses import window_loss
 from srnn.nn import MLP, HNet, QuadraticForm, QuadraticH
@@ -26,6 +27,7 @@ __all__ = [
     "distil",
     "if_better",
     "least_squares",
+    "start_noise",
     "symmetric_least_squares",
     "variable_projection",
 ]
@@ -163,13 +165,13 @@ def variable_projection(
     if kinetic is None or potential is None:
         if not (recipe.warm_start == "distil" and isinstance(net, HNet)):
             return False
-        found = _best_quadratic(integrator, windows, recipe, net.kinetic.weight)
+        found, _ = _best_quadratic(integrator, windows, recipe, net.kinetic.weight)
         x = windows.values.flatten(0, 1)
         q, p = _checks.halves(x[:: max(1, len(x) // _DISTILLED)])
         distil(net.kinetic.mlp, found.kinetic, p)
         distil(net.potential.mlp, found.potential, q)
         return True
-    found = _best_quadratic(integrator, windows, recipe, kinetic.vector)
+    found, _ = _best_quadratic(integrator, windows, recipe, kinetic.vector)
     _zero_last_layers(net)
     with torch.no_grad():
         for mine, new in ((kinetic, found.kinetic), (potential, found.potential)):
@@ -180,11 +182,16 @@ def variable_projection(
 
 def _best_quadratic(
     integrator: str | Integrator, windows: Trajectories, recipe: Recipe, like: Tensor
-) -> QuadraticH:
-    """Fit a quadratic H through the integrator, from two starts; with ISO, estimate the noise."""
+) -> tuple[QuadraticH, Tensor]:
+    """Fit a quadratic H through the integrator, from two starts, and the noise where asked.
+
+    Return it with the mean squared residual of each coordinate.
+    """
     values, dt = windows.values, windows.dt
 
-    def fitted(tried: QuadraticH, weights: Tensor | None = None) -> Tensor:
+    def fitted(
+        tried: QuadraticH, weights: Tensor | None = None, start_variance: Tensor | None = None
+    ) -> Tensor:
         return fit_quadratic(
             tried,
             integrator,
@@ -194,6 +201,7 @@ def _best_quadratic(
             loss_from=recipe.first_counted,
             substeps=recipe.substeps,
             observed_starts=recipe.iso is None,
+            start_variance=start_variance,
         )
 
     best, least = None, math.inf
@@ -216,7 +224,76 @@ def _best_quadratic(
         for _ in range(2):
             starts.weights = noise_weights(found / starts.share_left())
             found = fitted(best, starts.weights)
-    return best
+    if recipe.start_noise:
+        for _ in range(3):
+            variance = _start_variance(best, integrator, windows, recipe, found)
+            found = fitted(best, start_variance=variance)
+    return best, found
+
+
+def _start_variance(
+    quadratic: QuadraticH,
+    integrator: str | Integrator,
+    windows: Trajectories,
+    recipe: Recipe,
+    squares: Tensor,
+) -> Tensor:
+    r"""Estimate the noise of each coordinate from the residuals of rollouts from noisy states.
+
+    The residual at time t is :math:`e_t - F_t e_0`, of variance
+    :math:`\sigma_c^2 + \sum_d (F_t)_{cd}^2 \sigma_d^2` in coordinate c: two equations for the
+    noise of positions and that of momenta.
+    """
+    start = windows.values[0, :1].double()
+    _, jacobians = flow_map(
+        quadratic,
+        integrator,
+        start,
+        dt=windows.dt,
+        steps=windows.steps,
+        substeps=recipe.substeps,
+    )
+    gain = jacobians[1:, 0].square().mean(dim=0)
+    half = windows.dim
+    blocks = gain.unflatten(0, (2, half)).unflatten(2, (2, half)).sum(dim=3).mean(dim=1)
+    sizes = torch.linalg.solve(torch.eye(2).to(blocks) + blocks, squares.view(2, half).mean(dim=1))
+    # Where a half has no noise its estimate may come out a little below zero.
+    variance: Tensor = sizes.clamp_min(0.0).repeat_interleave(half)
+    return variance
+
+
+def start_noise(integrator: str | Integrator, windows: Trajectories, recipe: Recipe) -> Tensor:
+    """Estimate the noise of the states that rollouts begin at.
+
+    From the residuals of the quadratic H that explains the windows best, so for motions near an
+    equilibrium: elsewhere what the quadratic H misses counts as noise.
+
+    Parameters
+    ----------
+    integrator : str or Integrator
+    windows : Trajectories
+        In the network's units.
+    recipe : Recipe
+        With ``start_noise``.
+
+    Returns
+    -------
+    Tensor, shape (2*dim,)
+        A standard deviation for positions and one for momenta.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> spring = srnn.systems.MassSpring(mass=1.0, stiffness=4.0)
+    >>> data = spring.simulate(2000, steps=9, dt=0.1, generator=g).with_noise(0.2, generator=g)
+    >>> recipe = srnn.recipes.Recipe(start_noise=True)
+    >>> bool((start_noise("leapfrog", data, recipe) - 0.2).abs().max() < 0.01)
+    True
+    """
+    like = windows.values
+    best, squares = _best_quadratic(integrator, windows, recipe, like)
+    return _start_variance(best, integrator, windows, recipe, squares).sqrt().to(like)
 
 
 _DISTILLED = 4096
