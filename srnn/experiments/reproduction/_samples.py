@@ -15,14 +15,6 @@ __all__ = ["Sample", "sample"]
 class Sample(NamedTuple):
     """One test trajectory: positions by time.
 
-    Attributes
-    ----------
-    times : ndarray, shape (time,)
-    predicted, observed, clean : ndarray, shape (time, positions)
-        What the model predicts, what was observed, with its noise, and the truth.
-    numbers : tuple of int
-        Of the positions, from 1: the masses of a chain.
-
     Examples
     --------
     >>> from srnn import experiments
@@ -32,10 +24,15 @@ class Sample(NamedTuple):
     """
 
     times: Any
+    """Array of shape (time,), as all that follow have times first."""
     predicted: Any
+    """Positions that the model predicts, of shape (time, positions)."""
     observed: Any
+    """Those that were observed, with their noise."""
     clean: Any
+    """The truth."""
     numbers: tuple[int, ...]
+    """Of the positions, from 1: the masses of a chain."""
 
 
 def sample(cell: Result) -> Sample:
