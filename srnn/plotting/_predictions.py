@@ -305,10 +305,8 @@ def published_and_ours(
                     "not run yet", (0, place + shift), (3, 0), textcoords="offset points",
                     va="center", fontsize="x-small",
                 )  # fmt: skip
-    for (name, value), look in zip(
-        (floors or {}).items(), ({"linestyle": line} for line in LINES[2:]), strict=False
-    ):
-        ax.axvline(value, color="black", label=name, linewidth=1, **look)
+    for (name, value), dashes in zip((floors or {}).items(), LINES[2:], strict=False):
+        ax.axvline(value, color="black", label=name, linewidth=1, linestyle=dashes)
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set(xlabel=r"error $\|\hat q - q\|_2$", ylim=(len(rows) - 0.4, -0.6))
     ax.set_xlim(0, limit)
