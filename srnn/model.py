@@ -377,6 +377,11 @@ class Model:
                 "start_noise=True is for smooth motion through an integrator; for "
                 f"{type(self.net).__name__} pass start_noise=False."
             )
+        if recipe.start_noise and validation_data is None and not recipe.validation:
+            raise ValueError(
+                "start_noise=True corrects the held-out loss: pass validation_data=, or a share of "
+                "the trajectories to hold out, such as validation=0.1."
+            )
         if self.integrator is not None:  # it may refuse the field
             self.integrator.init(as_field(self.net), data.values[0])
         if recipe.iso is not None and not isinstance(self.net, _OWN):

@@ -97,9 +97,10 @@ class Recipe:
         residuals before each optimisation, so that the half with less noise counts for more; this
         is maximum likelihood, and does not depend on units.
     start_noise : bool
-        Without `iso`: take off the loss what the noise of the first states, from which rollouts
-        begin, adds to it on average (:func:`srnn.warm_start.start_noise`).  A loss with noisy
-        starts is smallest for an H that damps their noise, not for the true one.
+        Without `iso`: rollouts begin at noisy states, so that their loss is smallest for an H that
+        damps this noise, not for the true one.  Take off what it adds on average
+        (:func:`srnn.warm_start.start_noise`): from the fit that starts quadratic terms under
+        ``warm_start="rollout"``, and from the held-out loss that chooses the epoch.
     trim : float
         Share of the windows of a batch, and of the held-out ones, with the largest residuals that
         is left out of the loss.  A rebound that is missed or made up puts a window so far off that
