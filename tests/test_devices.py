@@ -1005,6 +1005,9 @@ NOT_RUN = {
         srnn.experiments.billiard.score srnn.experiments.chain_iso.baselines
         srnn.experiments.chain_iso.least_squares_gap srnn.experiments.chain_iso.models
         """,
+    "the command": """
+        srnn.cli.main
+        """,
 }
 
 

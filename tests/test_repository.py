@@ -116,7 +116,7 @@ def test_the_version_is_one() -> None:
 def test_runtime_dependencies_are_the_promised_ones_with_lower_bounds_only() -> None:
     assert [requirement.name for requirement in RUNTIME] == [
         *("torch", "numpy", "scipy", "matplotlib", "ipywidgets"),
-        *("tqdm", "safetensors", "joblib", "jaxtyping"),
+        *("tqdm", "safetensors", "joblib", "filelock", "jaxtyping"),
     ]
     for requirement in RUNTIME:
         assert [bound.operator for bound in requirement.specifier] == [">="]
@@ -126,8 +126,9 @@ def test_each_extra_is_complete() -> None:
     extras = {
         name: {normal(Requirement(text).name) for text in texts} for name, texts in EXTRAS.items()
     }
-    assert set(extras) == {"book", "test", "dev", "bench"}
-    assert "srnn[book]" in EXTRAS["test"]
+    assert set(extras) == {"dask", "book", "test", "dev", "bench"}
+    assert extras["dask"] == {"distributed"}
+    assert "srnn[book,dask]" in EXTRAS["test"]
     assert "srnn[test]" in EXTRAS["dev"]
     assert extras["book"] >= {"jupyter-book", "nbclient", "ipykernel", "sphinx-exercise"}
     assert extras["test"] >= {"pytest", "pytest-cov", "hypothesis", "beartype", "nbval"}
