@@ -435,7 +435,7 @@ def test_killed_workers_are_replaced_and_who_kills_them_is_found(
     failed = sweep(every, tmp_path / "out", workers=2)
     assert {failure.job for failure in failed} == {always.name, failing(4).name}
     reason = dict(failed)[always.name]
-    assert reason == "its process was killed 3 times"
+    assert reason == _sweep._KILLED
     assert unfinished(every, tmp_path / "out") == [always, failing(4)]
     assert (tmp_path / "killed-2").exists()
     told = capsys.readouterr().err
@@ -484,7 +484,7 @@ def test_a_job_that_kills_dask_workers_is_found(cluster: Any, tmp_path: Path) ->
     with distributed.Client(cluster) as client:
         failed = sweep(every, tmp_path / "out", dask=client, progress=False)
         assert client.status == "running"  # it is the caller's
-    assert failed == [Failure(every[0].name, "its process was killed 3 times")]
+    assert failed == [Failure(every[0].name, _sweep._KILLED)]
     assert unfinished(every, tmp_path / "out") == every[:1]
 
 

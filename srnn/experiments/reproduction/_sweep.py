@@ -25,6 +25,7 @@ from srnn.experiments.reproduction._work import finished, run, weights_path
 __all__ = ["Failure", "sweep", "unfinished"]
 
 _TRIES = 2  # among others; a job that was under way each time is then tried alone
+_KILLED = "its process was killed, also with no other job beside it"
 
 
 class Failure(NamedTuple):
@@ -47,11 +48,12 @@ class Failure(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What a worker says of a job: neither a failure nor held elsewhere means done."""
+    """What became of a job: done, where none of these is said."""
 
     number: int
     failed: str | None = None
     held: bool = False
+    killed: bool = False
 
 
 def unfinished(jobs: Sequence[Job], folder: str | os.PathLike[str]) -> list[Job]:
@@ -102,7 +104,8 @@ def sweep(
         How many processes; by default one a core.  With 1 the jobs run in this process.
     dask : str or distributed.Client, optional
         The address of a Dask scheduler, or a client of one, whose workers do the jobs.  They need
-        the library and the same `folder`, by the same path.
+        the library and the same `folder`, by the same path.  A job that is under way there when
+        the sweep is interrupted runs to its end.
     progress : bool
         Whether to show a bar, and beside it what failed or is left to another process.
 
@@ -110,8 +113,8 @@ def sweep(
     -------
     list of Failure
         A job that raises an exception does not stop the others; its traceback is in
-        ``failures``.  A job whose process was killed is started again, a third time without
-        others beside it, and is then counted as failed.
+        ``failures``.  A job whose process was killed is started again, in the end with no
+        other beside it; if that is killed, too, it is counted as failed.
 
     Raises
     ------
@@ -188,11 +191,14 @@ class _Sweep:
             outcomes = self._outcomes(batch)
             try:
                 for outcome in outcomes:
-                    self._done(outcome)
+                    if outcome.killed:
+                        self._killed(outcome.number)
+                    else:
+                        self._done(outcome)
             except KeyboardInterrupt:
                 self._say("Stopped. What is finished stays; the same call again goes on from it.")
                 raise
-            except self._breaks() as error:
+            except BrokenProcessPool as error:
                 self._broke(error)
             finally:
                 with _quiet():
@@ -201,32 +207,20 @@ class _Sweep:
 
     def _outcomes(self, batch: Sequence[int]) -> Generator[_Outcome, None, None]:
         calls = [(n, self.todo[n], self.folder, self.name) for n in batch]
-        if self.client is None and self.workers == 1:
+        if self.client is not None:
+            return _on_cluster(self.client, calls)
+        if self.workers == 1:
             return (_attempt(*call) for call in calls)
-        if self.client is None:
-            # A pool of one would be this process, which nothing may kill.
-            count = max(2, self.workers)
-            how: dict[str, Any] = {"backend": "loky", "n_jobs": count}
-            how["inner_max_num_threads"] = max(1, joblib.cpu_count() // count)
-            ahead: int | str = count
-        else:
-            how = {"backend": "dask", "client": self.client, "n_jobs": -1}
-            ahead = "2 * n_jobs"  # for workers that come later
-        with joblib.parallel_config(**how):
+        # A pool of one would be this process, which nothing may kill.
+        count = max(2, self.workers)
+        threads = max(1, joblib.cpu_count() // count)
+        with joblib.parallel_config("loky", n_jobs=count, inner_max_num_threads=threads):
             # Few are handed out ahead, so that they start in their order.
             parallel = joblib.Parallel(
-                return_as="generator_unordered", pre_dispatch=ahead, batch_size=1
+                return_as="generator_unordered", pre_dispatch=count, batch_size=1
             )
             outcomes: Any = parallel(joblib.delayed(_attempt)(*call) for call in calls)
         return outcomes  # type: ignore[no-any-return]
-
-    def _breaks(self) -> tuple[type[BaseException], ...]:
-        """List what says that a worker is gone."""
-        if self.client is None:
-            return (BrokenProcessPool,)
-        from distributed.scheduler import KilledWorker
-
-        return (KilledWorker,)
 
     def _done(self, outcome: _Outcome) -> None:
         job = self.todo.pop(outcome.number)
@@ -252,7 +246,7 @@ class _Sweep:
             suspects.append(job.name)
             self.broken[number] += 1
             if alone:
-                self._done(_Outcome(number, f"its process was killed {_TRIES + 1} times"))
+                self._done(_Outcome(number, _KILLED))
         if not suspects:  # before any started: nothing to try again without
             for number in list(self.todo):
                 self.broken[number] += 1
@@ -261,6 +255,13 @@ class _Sweep:
         names = ", ".join(suspects) or "none"
         self._say(f"A worker process was killed; going on with new ones. Under way: {names}.")
 
+    def _killed(self, number: int) -> None:
+        """Try a job alone that a cluster has given up, or give it up, too."""
+        if self.broken[number] >= _TRIES:
+            self._done(_Outcome(number, _KILLED))
+        else:
+            self.broken[number] = _TRIES
+
     def _fail(self, job: Job, reason: str) -> None:
         self.failed.append(Failure(job.name, reason))
         self._say(f"{job.name} failed: {reason}")
@@ -268,6 +269,33 @@ class _Sweep:
     def _say(self, text: str) -> None:
         if not self.bar.disable:
             self.bar.write(text, file=sys.stderr)
+
+
+def _on_cluster(client: Any, calls: Sequence[tuple[Any, ...]]) -> Generator[_Outcome, None, None]:
+    """Do jobs on Dask's workers.
+
+    The scheduler itself gives a job to another worker when one is lost.  joblib's Dask backend (1.6)
+    waits for ever for a job that the scheduler has given up; so the client is asked itself.
+    """
+    import distributed
+
+    submit: Any = client.submit
+    futures = {submit(_attempt, *call, pure=False): call[0] for call in calls}
+    completed: Any = distributed.as_completed
+    try:
+        for future in completed(futures):
+            number = futures[future]
+            if future.status == "finished":
+                yield future.result()
+            elif future.status == "cancelled":
+                yield _Outcome(number, "the scheduler has lost it")
+            else:
+                error = future.exception()
+                gone = isinstance(error, distributed.scheduler.KilledWorker)
+                reason = None if gone else f"{type(error).__name__}: {error}"
+                yield _Outcome(number, reason, killed=gone)
+    finally:
+        client.cancel([future for future in futures if not future.done()])
 
 
 @contextlib.contextmanager
