@@ -68,7 +68,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from srnn import __version__
 
-        parser.exit(message=f"srnn {__version__}\n")
+        print(f"srnn {__version__}")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -274,8 +274,8 @@ class _Sweep:
 def _on_cluster(client: Any, calls: Sequence[tuple[Any, ...]]) -> Generator[_Outcome, None, None]:
     """Do jobs on Dask's workers.
 
-    The scheduler itself gives a job to another worker when one is lost.  joblib's Dask backend (1.6)
-    waits for ever for a job that the scheduler has given up; so the client is asked itself.
+    The scheduler itself gives a job to another worker when one is lost.  joblib 1.6 with its Dask
+    backend waits for ever for a job that the scheduler has given up; the client itself tells.
     """
     import distributed
 
