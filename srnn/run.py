@@ -176,7 +176,7 @@ class Run:
         # The same draw at each epoch, since epochs are compared.
         generator = torch.Generator().manual_seed(0)
         drawn = torch.randn(first.shape, generator=generator, dtype=first.dtype).to(first)
-        moved = (drawn * self.start_noise)[index]
+        moved = (drawn @ self.start_noise.mT)[index]
         both = [float(self.loss(self.held_out, index, first[index] + x)) for x in (moved, -moved)]
         return 2 * plain - sum(both) / 2
 

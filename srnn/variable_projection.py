@@ -35,7 +35,7 @@ def fit_quadratic(
     loss_from: int = 0,
     substeps: int = 1,
     observed_starts: bool = False,
-    start_variance: Tensor | None = None,
+    start_covariance: Tensor | None = None,
     max_iterations: int = 500,
 ) -> Tensor:
     r"""Fit `hamiltonian` in place, from its present parameters, by SciPy's L-BFGS-B.
@@ -58,10 +58,11 @@ def fit_quadratic(
         Integrator steps between two observed states.
     observed_starts : bool
         Begin every trajectory at its first observed state, instead of at the best start.
-    start_variance : Tensor, shape (2*dim,), optional
-        With `observed_starts`: variance of the noise of the first states.  What it adds to the
-        loss on average, :math:`\sum_t \operatorname{tr} F_t^\top W F_t \Sigma`, is taken off;
-        an H that fits the noise of its starts has no gain from it then (errors in variables).
+    start_covariance : Tensor, shape (2*dim, 2*dim), optional
+        With `observed_starts`: covariance :math:`\Sigma` of the noise of the first states.  What
+        it adds to the loss on average, :math:`\sum_t \operatorname{tr} F_t^\top W F_t \Sigma`,
+        is taken off (errors in variables).  It must stay below the starts' own covariance: else
+        the loss has no lower bound.
     max_iterations : int
 
     Returns
@@ -115,8 +116,8 @@ def fit_quadratic(
     count = values[loss_from:].numel()
 
     noise = None
-    if start_variance is not None:
-        noise = start_variance.to(device).double() * values.shape[1]
+    if start_covariance is not None:
+        noise = start_covariance.to(device).double() * values.shape[1]
 
     def residuals() -> tuple[Tensor, Tensor | float]:
         """Weighted residuals of the combined trajectories, and the squares that are not theirs."""
@@ -138,7 +139,9 @@ def fit_quadratic(
                 orthogonal, triangle = torch.linalg.qr(linear)
                 starts = torch.linalg.solve_triangular(triangle, orthogonal.mT @ offset, upper=True)
         left: Tensor = linear @ starts - offset
-        return left, 0.0 if noise is None else (linear.square() * noise).sum(dim=1, keepdim=True)
+        if noise is None:
+            return left, 0.0
+        return left, ((linear @ noise) * linear).sum(dim=1, keepdim=True)
 
     def objective(x: Any) -> tuple[float, Any]:
         vector_to_parameters(torch.from_numpy(x).to(device), parameters)

@@ -190,7 +190,7 @@ def _best_quadratic(
     values, dt = windows.values, windows.dt
 
     def fitted(
-        tried: QuadraticH, weights: Tensor | None = None, start_variance: Tensor | None = None
+        tried: QuadraticH, weights: Tensor | None = None, start_covariance: Tensor | None = None
     ) -> Tensor:
         return fit_quadratic(
             tried,
@@ -201,7 +201,7 @@ def _best_quadratic(
             loss_from=recipe.first_counted,
             substeps=recipe.substeps,
             observed_starts=recipe.iso is None,
-            start_variance=start_variance,
+            start_covariance=start_covariance,
         )
 
     best, least = None, math.inf
@@ -226,12 +226,12 @@ def _best_quadratic(
             found = fitted(best, starts.weights)
     if recipe.start_noise:
         for _ in range(3):
-            variance = _start_variance(best, integrator, windows, recipe, found)
-            found = fitted(best, start_variance=variance)
+            root = _start_root(_variance(best, integrator, windows, recipe, found), values[0])
+            found = fitted(best, start_covariance=root @ root.mT)
     return best, found
 
 
-def _start_variance(
+def _variance(
     quadratic: QuadraticH,
     integrator: str | Integrator,
     windows: Trajectories,
@@ -262,6 +262,21 @@ def _start_variance(
     return variance
 
 
+def _start_root(variance: Tensor, first: Tensor) -> Tensor:
+    """Matrix that makes the noise of the first states of independent normal numbers.
+
+    At most half of the variance that the first states have in a direction is called noise.  Where
+    they hardly differ, such as those of masses that begin at rest, nearly all of it is; a loss
+    without it would have no lower bound in what such directions grow into.
+    """
+    size = variance.sqrt()
+    whitened = torch.cov(first.double().mT, correction=0) / (size[:, None] * size)
+    spread, directions = torch.linalg.eigh(torch.nan_to_num(whitened, posinf=0.0, neginf=0.0))
+    share = (spread / 2).clamp(min=0.0, max=1.0)
+    root: Tensor = size[:, None] * directions * share.sqrt()
+    return root
+
+
 def start_noise(integrator: str | Integrator, windows: Trajectories, recipe: Recipe) -> Tensor:
     """Estimate the noise of the states that rollouts begin at.
 
@@ -278,8 +293,9 @@ def start_noise(integrator: str | Integrator, windows: Trajectories, recipe: Rec
 
     Returns
     -------
-    Tensor, shape (2*dim,)
-        A standard deviation for positions and one for momenta.
+    Tensor, shape (2*dim, 2*dim)
+        A root R of the noise's covariance, R R^T.  In no direction is it more than half of what the
+        first states vary.
 
     Examples
     --------
@@ -288,12 +304,13 @@ def start_noise(integrator: str | Integrator, windows: Trajectories, recipe: Rec
     >>> spring = srnn.systems.MassSpring(mass=1.0, stiffness=4.0)
     >>> data = spring.simulate(2000, steps=9, dt=0.1, generator=g).with_noise(0.2, generator=g)
     >>> recipe = srnn.recipes.Recipe(start_noise=True)
-    >>> bool((start_noise("leapfrog", data, recipe) - 0.2).abs().max() < 0.01)
+    >>> root = start_noise("leapfrog", data, recipe)
+    >>> bool(((root @ root.T).diagonal().sqrt() - 0.2).abs().max() < 0.01)
     True
     """
-    like = windows.values
-    best, squares = _best_quadratic(integrator, windows, recipe, like)
-    return _start_variance(best, integrator, windows, recipe, squares).sqrt().to(like)
+    best, squares = _best_quadratic(integrator, windows, recipe, windows.values)
+    variance = _variance(best, integrator, windows, recipe, squares)
+    return _start_root(variance, windows.values[0]).to(windows.values)
 
 
 _DISTILLED = 4096

@@ -6,7 +6,7 @@ from helpers import F64, randn, random_hnet, seeded
 from torch import nn
 
 import srnn
-from srnn.nn import LSTM, MLP, RNN, HNet, ONet, QuadraticForm, QuadraticH
+from srnn.nn import LSTM, MLP, RNN, HNet, ONet, PairwiseH, QuadraticForm, QuadraticH
 
 
 def count(net: nn.Module) -> int:
@@ -400,3 +400,92 @@ def test_the_checks_stand_torch_func(quadratic: bool) -> None:
 
 def test_the_letters_are_those_of_the_systems() -> None:
     assert r"p^\top A p/2 + a^\top p + q^\top B q/2" in (QuadraticH.__doc__ or "")
+
+
+# -- bodies in pairs --------------------------------------------------------------------------
+
+
+def pairwise(bodies: int = 3, dimensions: int = 2) -> PairwiseH:
+    """One in float64 that is far from its start."""
+    net = PairwiseH(bodies, dimensions, (7, 5), generator=seeded(0), dtype=F64)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.mul_(2)
+    return net
+
+
+@pytest.mark.parametrize(("bodies", "dimensions"), [(2, 1), (3, 2), (4, 3)])
+def test_the_gradients_of_pairs_are_those_of_autograd(bodies: int, dimensions: int) -> None:
+    net = pairwise(bodies, dimensions)
+    x = randn(1, 2, 5, net.dim).requires_grad_()
+    for value, gradient in (
+        (net.kinetic, net.kinetic_gradient),
+        (net.potential, net.potential_gradient),
+    ):
+        (expected,) = torch.autograd.grad(value(x).sum(), x)
+        torch.testing.assert_close(gradient(x), expected, rtol=1e-10, atol=1e-12)
+    z = randn(2, 5, 2 * net.dim)
+    torch.testing.assert_close(
+        net(z), net.kinetic(z[:, net.dim :]) + net.potential(z[:, : net.dim])
+    )
+
+
+def test_an_h_of_pairs_knows_no_direction_hand_place_or_number() -> None:
+    net, z = pairwise(), randn(3, 6, 12).unflatten(-1, (2, 3, 2))
+    c, s = 0.6, 0.8
+    turn = torch.tensor([[c, -s], [s, c]], dtype=F64)
+    shift = torch.tensor([[[1.5, -2.0]], [[0.0, 0.0]]], dtype=F64)
+    images = {
+        "turned": z @ turn.T,
+        "mirrored": z * torch.tensor([-1.0, 1.0], dtype=F64),
+        "shifted": z + shift,
+        "renumbered": z[..., [2, 0, 1], :],
+        "run backwards": z * torch.tensor([1.0, -1.0], dtype=F64)[:, None, None],
+    }
+    for name, image in images.items():
+        torch.testing.assert_close(
+            net(image.flatten(-3)), net(z.flatten(-3)), rtol=1e-12, atol=1e-12, msg=name
+        )
+    pulled = z.clone()
+    pulled[:, 0, 0, 0] += 0.1
+    assert not torch.allclose(net(pulled.flatten(-3)), net(z.flatten(-3)), atol=1e-6)
+
+
+def test_an_h_of_pairs_keeps_momentum_and_angular_momentum() -> None:
+    z0 = srnn.systems.ThreeBody().initial_states(4, seeded(0))
+    states = srnn.rollout(pairwise(), "leapfrog", z0, dt=0.1, steps=50)
+    assert (states[-1] - states[0]).abs().max() > 0.1
+    momentum = states[..., 6:].unflatten(-1, (3, 2)).sum(dim=-2)
+    assert (momentum - momentum[0]).abs().max() < 1e-12
+    turning = srnn.metrics.angular_momentum(srnn.Trajectories.from_states(states, dt=0.1), bodies=3)
+    assert (turning - turning[0]).abs().max() < 1e-11
+
+
+def test_gravity_is_an_h_of_pairs_that_training_finds() -> None:
+    g = seeded(0)
+    data = srnn.systems.ThreeBody().simulate(64, steps=4, dt=0.1, generator=g)
+    model = srnn.SRNN(6, hamiltonian=PairwiseH(3, generator=g), generator=g)
+    apart = torch.tensor([[-0.7, 0.0, 0.7, 0.0, 30.0, 0.0]])  # two bodies at 1.4, one far away
+    before = model.net.potential_gradient(apart)[0, 2].item()
+    model.fit(data, epochs=60, learning_rate=1e-2, scheduler="cosine", progress=False)
+    after = model.net.potential_gradient(apart)[0, 2].item()
+    assert abs(after - 1 / 1.4**2) < 0.1 / 1.4**2 < abs(before - 1 / 1.4**2)
+
+
+def test_a_saved_h_of_pairs_predicts_the_same_bits(tmp_path) -> None:
+    data = srnn.systems.ThreeBody().simulate(3, steps=4, dt=0.5, generator=seeded(0))
+    model = srnn.SRNN(6, hamiltonian=PairwiseH(3, 2, 8, generator=seeded(1)))
+    model.save(tmp_path / "pairs")
+    again = srnn.load(tmp_path / "pairs")
+    assert isinstance(again.net, PairwiseH)
+    assert again.net.config == {"bodies": 3, "dimensions": 2, "hidden": [8]}
+    assert torch.equal(again.predict(data, steps=9).values, model.predict(data, steps=9).values)
+
+
+def test_an_h_of_pairs_refuses_what_has_no_pairs() -> None:
+    with pytest.raises(ValueError, match=r"Expected `bodies` .*at least 2.*; got 1"):
+        PairwiseH(1)
+    with pytest.raises(ValueError, match=r"Unknown `dimensions`: 4"):
+        PairwiseH(3, 4)
+    with pytest.raises(ValueError, match="z"):
+        PairwiseH(3)(torch.zeros(5, 8))

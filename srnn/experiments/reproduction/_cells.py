@@ -239,7 +239,7 @@ def _chain_cells(table: str, sigma: float, modes: tuple[str, ...]) -> list[Cell]
     return cells
 
 
-# Without an optimised start anywhere.  In the units of the data, in which positions and momenta have
+# No start is optimised.  In the units of the data, in which positions and momenta have
 # noise of one size: a loss from noisy starts has no other way to know.
 _FIXED = {"iso": False, "warm_start": "rollout", "start_noise": True, "scale": False}
 
