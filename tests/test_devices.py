@@ -1005,8 +1005,17 @@ NOT_RUN = {
         srnn.experiments.billiard.score srnn.experiments.chain_iso.baselines
         srnn.experiments.chain_iso.least_squares_gap srnn.experiments.chain_iso.models
         """,
-    "the command": """
-        srnn.cli.main
+    "the paper's tables, which are computed on the CPU, and the command for them": """
+        srnn.cli.main srnn.experiments.Result srnn.experiments.Row srnn.experiments.model_card
+        srnn.experiments.pretrained srnn.experiments.results srnn.experiments.rows
+        srnn.experiments.billiard.draw_test srnn.experiments.billiard.draw_training
+        srnn.experiments.billiard.make
+        srnn.experiments.reproduction.COLUMNS srnn.experiments.reproduction.PRESETS
+        srnn.experiments.reproduction.TABLES srnn.experiments.reproduction.Cell
+        srnn.experiments.reproduction.Failure srnn.experiments.reproduction.Fit
+        srnn.experiments.reproduction.Job srnn.experiments.reproduction.jobs
+        srnn.experiments.reproduction.run srnn.experiments.reproduction.sweep
+        srnn.experiments.reproduction.unfinished
         """,
 }
 
