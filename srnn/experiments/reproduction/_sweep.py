@@ -127,7 +127,7 @@ def sweep(
     --------
     >>> import tempfile
     >>> from srnn.experiments.reproduction import jobs
-    >>> known = [job for job in jobs("table3", preset="smoke") if not job.fit.learnt]
+    >>> known = [job for job in jobs("table1", preset="smoke") if not job.fit.learnt]
     >>> with tempfile.TemporaryDirectory() as there:
     ...     sweep(known, there, workers=1, progress=False)
     ...     unfinished(known, there)
