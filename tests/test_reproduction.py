@@ -510,7 +510,8 @@ def test_a_stored_cell_is_of_the_current_configuration(table: str) -> None:
         assert stored["seed"] == job.seed, name
         assert set(stored["versions"]) >= {"python", "torch", "numpy", "scipy", "srnn"}, name
         assert isinstance(stored["epochs_done"], int), name
-        assert (stored["epochs_done"] > 0) == job.fit.learnt, name
+        if job.fit.net != "quadratic":  # whose start may be the best that there is
+            assert (stored["epochs_done"] > 0) == job.fit.learnt, name
         assert stored["wall_time_s"] >= 0, name
         assert stored["threads"] in (1, 2), name
         assert stored["capped"] <= (job.fit.minutes is not None), name
@@ -570,7 +571,8 @@ def test_only_finished_cells_of_the_papers_sizes_are_published(tmp_path: Path) -
     smoke = quick(1)
     run(smoke, tmp_path)
     path = "table1/oracle/zero-none-none-noisy-s0.json"
-    run(CELLS[path][0], tmp_path)
+    job, cell = CELLS[path]
+    run(dataclasses.replace(job, cells=(cell,)), tmp_path)
     into = tmp_path / "package"
     into.mkdir()
     assert publish(tmp_path, into) == [path]
