@@ -262,17 +262,22 @@ def _variance(
     return variance
 
 
+# Chosen on the error of a leapfrog step on chains of other seeds: 0.5 leaves half of the bias, and
+# beyond 0.9 little more of it goes.
+_MOST_NOISE = 0.9
+
+
 def _start_root(variance: Tensor, first: Tensor) -> Tensor:
     """Matrix that makes the noise of the first states of independent normal numbers.
 
-    At most half of the variance that the first states have in a direction is called noise.  Where
-    they hardly differ, such as those of masses that begin at rest, nearly all of it is; a loss
+    At most a share of the variance that the first states have in a direction is called noise.
+    Where they hardly differ, such as those of masses that begin at rest, all of it is; a loss
     without it would have no lower bound in what such directions grow into.
     """
     size = variance.sqrt()
     whitened = torch.cov(first.double().mT, correction=0) / (size[:, None] * size)
     spread, directions = torch.linalg.eigh(torch.nan_to_num(whitened, posinf=0.0, neginf=0.0))
-    share = (spread / 2).clamp(min=0.0, max=1.0)
+    share = (_MOST_NOISE * spread).clamp(min=0.0, max=1.0)
     root: Tensor = size[:, None] * directions * share.sqrt()
     return root
 
@@ -294,8 +299,8 @@ def start_noise(integrator: str | Integrator, windows: Trajectories, recipe: Rec
     Returns
     -------
     Tensor, shape (2*dim, 2*dim)
-        A root R of the noise's covariance, R R^T.  In no direction is it more than half of what the
-        first states vary.
+        A root R of the noise's covariance, R R^T.  In no direction is it more than nine tenths of
+        what the first states vary.
 
     Examples
     --------

@@ -38,7 +38,14 @@ _NETS = {
     "known": "known walls",
     "untrained": "level set, untrained",
 }
-_MODES = {"iso": "ISO", "isotrain": "ISO in training", "noisy": "", "clean": ""}
+_MODES = {
+    "iso": "ISO",
+    "isotrain": "ISO in training",
+    "heldout": "recurrent, held out",
+    "isoheldout": "ISO, held out",
+    "noisy": "",
+    "clean": "",
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ class Result:
     def published(self) -> tuple[float, float] | None:
         """What the paper prints for the row."""
         if self.column == "improved":  # stands beside the paper's row of the same method
-            mode = {"isotrain": "recurrent"}.get(self.mode, self.mode)
+            same = {"isotrain": "recurrent", "heldout": "recurrent", "isoheldout": "iso"}
+            mode = same.get(self.mode, self.mode)
             return published(self.table, "hnet", self.train, self.test, mode)
         return published(self.table, self.model, self.train, self.test, self.mode)
 
@@ -294,7 +302,7 @@ class Row:
 
 # The paper's order of the rows; others follow by name.
 _ORDER = ("onet", "hnet", "hnetq", "quadratic", "hnetp", "hnetp4", "rnn", "lstm")
-_MODE_ORDER = ("single", "recurrent", "isotrain", "iso")
+_MODE_ORDER = ("single", "recurrent", "heldout", "isotrain", "iso", "isoheldout")
 
 
 def rows(

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -227,7 +228,10 @@ def weights_path(folder: Path, job: Job) -> Path:
     >>> weights_path(Path("out"), jobs("table3", preset="smoke")[-1]).parent.name
     'weights'
     """
-    return folder / "weights" / f"{job.name}-{job.fit.digest()}.safetensors"
+    # By the fit, which several tables may share.
+    net = re.sub(r"[^a-z0-9]+", "-", job.fit.net.lower())
+    name = f"{job.fit.problem}-{net}-s{job.seed}-{job.fit.digest()}"
+    return folder / "weights" / f"{name}.safetensors"
 
 
 def finished(folder: Path, job: Job, cell: Cell) -> bool:
