@@ -797,6 +797,22 @@ def starts_from_the_data(device: str) -> Any:
     return [*net.parameters()], matrix, starts.noise_weights(squares)
 
 
+@path(warm_start.start_noise)
+def noise_of_starts(device: str) -> Any:
+    data = trajectories(device)
+    recipe = srnn.recipes.Recipe(start_noise=True)
+    root = warm_start.start_noise("leapfrog", data, recipe)
+    return root @ root.mT  # of the root itself the columns' signs are free
+
+
+@path(srnn.nn.PairwiseH)
+def bodies_in_pairs(device: str) -> Any:
+    net = srnn.nn.PairwiseH(2, 1, 5, generator=seeded(0), dtype=F64, device=device)
+    z0 = randn(device, 3, 4).requires_grad_()
+    states = srnn.rollout(net, "leapfrog", z0, dt=0.1, steps=2)
+    return states, net(z0), trained_by(states.square().mean(), net, z0)
+
+
 @path(variable_projection.fit_quadratic)
 def projected_fit(device: str) -> Any:
     net = NETS["QuadraticH"](device)
@@ -1007,7 +1023,7 @@ NOT_RUN = {
         """,
     "the paper's tables, which are computed on the CPU, and the command for them": """
         srnn.cli.main srnn.experiments.Result srnn.experiments.Row srnn.experiments.model_card
-        srnn.experiments.pretrained srnn.experiments.results srnn.experiments.rows
+        srnn.experiments.pretrained srnn.pretrained srnn.experiments.results srnn.experiments.rows
         srnn.experiments.billiard.draw_test srnn.experiments.billiard.draw_training
         srnn.experiments.billiard.make
         srnn.experiments.reproduction.COLUMNS srnn.experiments.reproduction.PRESETS

@@ -315,7 +315,10 @@ def test_no_machine_path_or_unfinished_text_is_tracked() -> None:
 
 def test_no_tracked_file_is_large() -> None:
     sizes = {path: path.stat().st_size for path in tracked() if "_vendor" not in path.parts}
-    assert [path for path, size in sizes.items() if size > 1_000_000] == []
+    large = [path.name for path, size in sizes.items() if size > 1_000_000]
+    # The paper's network for three bodies has a million weights.
+    assert large == ["three-body-srnn-paper.safetensors"]
+    assert max(sizes.values()) < 5_000_000
 
 
 # Words
