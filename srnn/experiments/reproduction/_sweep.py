@@ -31,12 +31,6 @@ _KILLED = "its process was killed, also with no other job beside it"
 class Failure(NamedTuple):
     """A job that raised an exception, or whose process was killed.
 
-    Attributes
-    ----------
-    job : str
-        Its name.
-    reason : str
-
     Examples
     --------
     >>> Failure("table1_oracle_zero-none-none-noisy-s0", "OSError: No space left").reason
@@ -44,7 +38,9 @@ class Failure(NamedTuple):
     """
 
     job: str
+    """Its name."""
     reason: str
+    """The exception's type and text, or what is known of the process's end."""
 
 
 class _Outcome(NamedTuple):
