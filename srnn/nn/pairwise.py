@@ -53,6 +53,8 @@ class PairwiseH(nn.Module):
     """
 
     separable = True
+    first: Tensor
+    second: Tensor
 
     def __init__(
         self,
@@ -74,7 +76,11 @@ class PairwiseH(nn.Module):
         self.k = MLP(1, 1, self.hidden, generator=generator, dtype=dtype, device=device)
         self.phi = MLP(1, 1, self.hidden, generator=generator, dtype=dtype, device=device)
         pairs = list(combinations(range(self.bodies), 2))
-        self._first, self._second = ([pair[k] for pair in pairs] for k in (0, 1))
+        device = _checks.device(device)
+        # The bodies of each pair; buffers, so that they follow the weights to another device.
+        for k, name in enumerate(("first", "second")):
+            numbers = torch.tensor([pair[k] for pair in pairs], device=device)
+            self.register_buffer(name, numbers, persistent=False)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -88,7 +94,7 @@ class PairwiseH(nn.Module):
     def _differences(self, q: Half) -> tuple[Tensor, Tensor]:
         """Vectors between the bodies of each pair, and their squared lengths."""
         x = self._bodies(q)
-        d = x[..., self._first, :] - x[..., self._second, :]
+        d = x.index_select(-2, self.first) - x.index_select(-2, self.second)
         return d, d.square().sum(dim=-1, keepdim=True)
 
     def kinetic(self, p: Half) -> Energy:
@@ -144,8 +150,7 @@ class PairwiseH(nn.Module):
         d, square = self._differences(_checks.half(q, "q", self.dim))
         pull = self.phi.input_gradient(square.log() / 2) * d / square
         force = torch.zeros_like(self._bodies(q))
-        force = force.index_add(-2, torch.tensor(self._first, device=q.device), pull)
-        force = force.index_add(-2, torch.tensor(self._second, device=q.device), -pull)
+        force = force.index_add(-2, self.first, pull).index_add(-2, self.second, -pull)
         gradient: Tensor = force.flatten(-2)
         return gradient
 
