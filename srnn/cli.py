@@ -20,10 +20,10 @@ Compute the paper's tables and figures, cell by cell.
 
 A run that was stopped goes on where it was when the same command is given again: finished cells
 are kept, and training goes on from its last checkpoint.  Results are written below the output
-folder alone.
+folder, and by --publish into the package as well.
 
 examples:
-  srnn reproduce all --preset smoke      the same code with tiny sizes, in about a minute
+  srnn reproduce all --preset smoke      the same code with tiny sizes, in a few minutes
   srnn reproduce table3                  one table at the paper's sizes
   srnn reproduce all --workers 8         everything, on eight processes
 """
@@ -147,7 +147,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     print(f"{len(left)} of {len(every)} jobs are left, about {hours:.2g} core-hours; {folder}")
     try:
         failed = sweep(every, folder, workers=options.workers, dask=options.dask)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # no distributed, or no scheduler at the address
         print(f"srnn: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -207,6 +207,9 @@ def test_what_another_configuration_or_size_has_computed_is_done_again(tmp_path:
     run(job, tmp_path)
     assert finished(tmp_path, job, job.cells[0])
     assert not finished(tmp_path, dataclasses.replace(job, preset="paper"), job.cells[0])
+    with pytest.raises(ValueError, match="is of preset 'smoke', not 'paper': name another folder"):
+        run(dataclasses.replace(job, preset="paper"), tmp_path)
+    assert finished(tmp_path, job, job.cells[0])
     other = dataclasses.replace(job.cells[0], fit=dataclasses.replace(job.fit, states=15))
     assert other.path(0) == job.cells[0].path(0)
     assert not finished(tmp_path, job, other)

@@ -464,7 +464,7 @@ def jobs(table: str = "all", *, preset: str = "paper", seeds: int = 3) -> list[J
     Examples
     --------
     >>> len(jobs("table3", preset="smoke", seeds=1))
-    9
+    12
     """
     _checks.choice(table, "table", ("all", *TABLES))
     _checks.choice(preset, "preset", PRESETS)

@@ -134,8 +134,9 @@ def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
         f"- **Data**: {fit.training} trajectories of 10 states, noise of standard deviation "
         f"{fit.sigma:g} on every number, seed {seed}.",
         f"- **Recipe**: {'of the paper' if fit.preset == 'paper' else 'of the library'}, with "
-        f"`{fit.settings}`; {result['epochs_done']} epochs, {result['wall_time_s']:.0f} s on "
-        f"{result['threads']} thread(s).",
+        f"`{fit.settings}`; {result['epochs_done']} epochs, of which number "
+        f"{result.get('best_epoch') or 0} was kept (0: the computed start), "
+        f"{result['wall_time_s']:.0f} s on {result['threads']} thread(s).",
         "- **Initial state at test**: "
         + ("optimised on ten observed states." if cell.iso else "the first observed state."),
         f"- **Stored result**: `{cell.path(seed)}`.",

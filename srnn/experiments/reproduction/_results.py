@@ -70,6 +70,8 @@ class Result:
         Predicted positions of one test trajectory.
     preset : str
     epochs_done : int
+    best_epoch : int
+        The epoch whose weights were kept; 0 for the start.
     capped : bool
         Whether training ended because its time was over.
     config : dict
@@ -79,7 +81,7 @@ class Result:
         Of training.
     threads : int
     error_median : float
-        Of all times and samples.
+        Of all stored times, and all samples.
     diverged : int
         Test trajectories whose prediction left the finite numbers.
 
@@ -106,6 +108,7 @@ class Result:
     sample: list[list[float]] | None
     preset: str
     epochs_done: int
+    best_epoch: int
     capped: bool
     config: dict[str, Any]
     config_hash: str
@@ -122,13 +125,15 @@ class Result:
         if self.train == "none" and self.test != "none":
             way = f" {self.test}"
         mode = _MODES.get(self.mode, self.mode)
+        if self.model in ("perfect", "zero"):  # nothing starts anywhere
+            mode = ""
         return f"{_NETS.get(self.model, self.model)}{way}{', ' if mode else ''}{mode}"
 
     @property
     def published(self) -> tuple[float, float] | None:
         """What the paper prints for the row."""
         if self.column == "improved":  # stands beside the paper's row of the same method
-            same = {"isotrain": "recurrent", "heldout": "recurrent", "isoheldout": "iso"}
+            same = {"heldout": "recurrent", "isoheldout": "iso"}
             mode = same.get(self.mode, self.mode)
             return published(self.table, "hnet", self.train, self.test, mode)
         return published(self.table, self.model, self.train, self.test, self.mode)
@@ -160,6 +165,7 @@ def _read(file: Path, folder: Path) -> Result:
         "curve",
     ):
         stored[key] = _nan(stored[key])
+    stored.setdefault("best_epoch", 0)  # what needs no training
     sample = stored.get("sample")
     stored["sample"] = None if sample is None else _nan(sample)
     kept = {key: stored[key] for key in Result.__dataclass_fields__ if key in stored}
@@ -208,10 +214,10 @@ def results(
     >>> from srnn import experiments
     >>> for cell in experiments.results("table1", column="oracle", seed=0):
     ...     print(f"{cell.label:16s} {cell.error_mean:.2f}")
-    exact flow L     1.2...
-    perfect          0.8...
-    predict zero     5.9...
-    true equations L 1.6...
+    exact flow L     1.21
+    perfect          0.88
+    true equations L 1.98
+    predict zero     5.87
     """
     if folder is None:
         place = FOLDER

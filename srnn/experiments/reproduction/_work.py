@@ -149,6 +149,7 @@ def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
 
     Examples
     --------
+    >>> import srnn
     >>> from srnn.experiments import reproduction
     >>> job = reproduction.jobs("table3", preset="smoke")[0]
     >>> drawn = problem(job.fit, job.seed)
@@ -274,6 +275,8 @@ def run(job: Job, folder: str | os.PathLike[str]) -> None:
     True
     """
     folder = Path(folder)
+    for cell in job.cells:
+        _refuse_other_preset(folder / "results" / cell.path(job.seed), job)
     missing = [cell for cell in job.cells if not finished(folder, job, cell)]
     if not missing:
         return
@@ -296,6 +299,19 @@ def run(job: Job, folder: str | os.PathLike[str]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file) as beside:
             beside.write_text(_text(result | took), encoding="utf-8")
+
+
+def _refuse_other_preset(file: Path, job: Job) -> None:
+    """Keep a folder's results: those of another size are not to be replaced."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("preset")
+    except (OSError, ValueError):
+        return  # nothing there, or half of it
+    if found != job.preset:
+        raise ValueError(
+            f"{file} is of preset {found!r}, not {job.preset!r}: name another folder for the "
+            "results."
+        )
 
 
 def _text(result: dict[str, Any]) -> str:
