@@ -166,6 +166,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         f"{len(cells) - len(missing)} of {len(cells)} cells are done, {lost} failed, "
         f"{len(missing) - lost} were left to another process."
     )
+    if len(missing) > lost:
+        print("Give the same command again to see whether that process has finished them.")
     for failure in failed:
         print(f"failed: {failure.job}: {failure.reason}")
     if failed:

@@ -164,9 +164,9 @@ class Run:
         """Loss of held-out windows, less what the noise of their first states adds to it.
 
         That is, to second order, what more of the same noise adds: half of the second difference
-        of the loss along a draw of it.  Only the choice of an epoch is corrected.  The corrected
-        loss has no lower bound, so a network that it were minimised by would learn to amplify the
-        noise.
+        of the loss along a draw of it.  The choice of an epoch, the schedule and early stopping
+        look at it; what is minimised is not corrected.  The corrected loss has no lower bound, so a
+        network that it were minimised by would learn to amplify the noise.
         """
         assert self.held_out is not None
         plain = float(self.loss(self.held_out, index, None))

@@ -5,12 +5,15 @@ import os
 import shutil
 from pathlib import Path
 
+from srnn._arrays import whole_file
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import Cell, Job, jobs
 from srnn.experiments.reproduction._pretrained import CARDS, card
 from srnn.experiments.reproduction._work import finished, weights_path
 
 __all__ = ["publish"]
+
+_MOST_SEEDS = 20
 
 
 def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDER) -> list[str]:
@@ -37,17 +40,23 @@ def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDE
     """
     folder, into = Path(folder), Path(into)
     copied = []
-    for job in jobs("all", preset="paper"):
+    # As many seeds as there may be: each is looked for.
+    for job in jobs("all", preset="paper", seeds=_MOST_SEEDS):
         for cell in job.cells:
             if not finished(folder, job, cell):
                 continue
             path = cell.path(job.seed)
-            target = into / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / "results" / path, target)
+            _weights(job, cell, folder, into)  # first, so that no result is without its weights
+            _copy(folder / "results" / path, into / path)
             copied.append(path)
-            _weights(job, cell, folder, into)
     return copied
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as beside:
+        shutil.copyfile(source, beside)
 
 
 def _weights(job: Job, cell: Cell, folder: Path, into: Path) -> None:
@@ -57,8 +66,7 @@ def _weights(job: Job, cell: Cell, folder: Path, into: Path) -> None:
     for name in names:
         if not source.exists():
             raise FileNotFoundError(f"The weights {source} of {name!r} are missing.")
-        (into / "weights").mkdir(exist_ok=True)
-        shutil.copyfile(source, into / "weights" / f"{name}.safetensors")
-        result = json.loads((into / cell.path(job.seed)).read_text(encoding="utf-8"))
-        text = card(name, cell, job.seed, result)
-        (into / "weights" / f"{name}.md").write_text(text, encoding="utf-8")
+        _copy(source, into / "weights" / f"{name}.safetensors")
+        result = json.loads((folder / "results" / cell.path(job.seed)).read_text(encoding="utf-8"))
+        with whole_file(into / "weights" / f"{name}.md") as beside:
+            beside.write_text(card(name, cell, job.seed, result), encoding="utf-8")
