@@ -429,6 +429,8 @@ def _smaller(fit: Fit) -> Fit:
         settings |= {"epochs": 2}
     if settings.get("start_noise"):  # a quarter of a minute on few data, whatever their number
         settings |= {"warm_start": True, "start_noise": False}
+    if fit.problem == "billiard" and fit.learnt:
+        settings |= {"wall_steps": 10}
     if fit.preset == "paper" and settings.get("iso"):
         settings |= {"iso_from": 1, "iso_every": 1}
     return dataclasses.replace(
