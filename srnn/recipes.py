@@ -71,7 +71,7 @@ class Recipe:
     patience : int or None
         Epochs without improvement of the held-out loss after which training stops.  The default is
         30; ``fit(iso=True)`` sets 15, since with optimised starts the held-out loss is smooth.
-    warm_start : bool, "rollout" or "distil"
+    warm_start : bool, "distil" or "rollout"
         Start quadratic terms from the data (:mod:`srnn.warm_start`), where that is better than the
         start at hand: by least squares on single steps, or, with `iso`, by a fit through the
         integrator in which every initial state is solved exactly.  "rollout" fits through the
@@ -191,7 +191,7 @@ class Recipe:
         for name in ("derivatives", "restore_best", "scale", "start_noise"):
             _checks.choice(getattr(self, name), name, (True, False))
         as_gradient(self.gradient)  # refuses what is none
-        _checks.choice(self.warm_start, "warm_start", (True, False, "rollout", "distil"))
+        _checks.choice(self.warm_start, "warm_start", (True, False, "distil", "rollout"))
         for name in ("weight_decay", "learning_rate_floor", "gate_penalty"):
             _checks.non_negative(getattr(self, name), name)
         if self.clip_norm is not None:
