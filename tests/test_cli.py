@@ -217,7 +217,9 @@ def test_without_distributed_it_says_what_to_install(
 def test_an_interrupt_ends_it_and_its_workers(tmp_path: Path) -> None:
     # The first job of figure 1 at the paper's size trains for many minutes.
     code = (
-        "import sys\nfrom srnn import cli\n"
+        # A background job of a shell inherits that interrupts are ignored; a terminal's does not.
+        "import signal, sys\nfrom srnn import cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "long = [j for j in cli.jobs('figure1') if j.fit.learnt]\n"
         "cli.jobs = lambda *_, **__: long\n"
         f"sys.exit(cli.main(['reproduce', 'figure1', '--workers', '2', '--output', "
