@@ -105,10 +105,7 @@ class Run:
         self.scheduler = self._make_scheduler()
         self.history = History()
         self.best = copy.deepcopy(net.state_dict())
-        self.start_noise = None
-        if recipe.start_noise:
-            assert integrator is not None
-            self.start_noise = start_noise(integrator, training, recipe)
+        self.start_draws = self._draw_start_noise() if recipe.start_noise else None
         self.starts = self._make_starts(training)
         self.held_out_starts = None if held_out is None else self._make_starts(held_out)
         if self._with_starts and not solved:
@@ -160,6 +157,15 @@ class Run:
             self.net, self.integrator, data, self.recipe, index, start=start, weights=weights
         )
 
+    def _draw_start_noise(self) -> Tensor:
+        """Draw noise of the held-out first states, once: epochs are compared by it."""
+        assert self.integrator is not None
+        assert self.held_out is not None
+        first = self.held_out.values[0]
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn(first.shape, generator=generator, dtype=first.dtype).to(first)
+        return drawn @ start_noise(self.integrator, self.training, self.recipe).mT
+
     def _held_out_part(self, index: slice) -> float:
         """Loss of held-out windows, less what the noise of their first states adds to it.
 
@@ -170,14 +176,10 @@ class Run:
         """
         assert self.held_out is not None
         plain = float(self.loss(self.held_out, index, None))
-        if self.start_noise is None:
+        if self.start_draws is None:
             return plain
-        first = self.held_out.values[0]
-        # The same draw at each epoch, since epochs are compared.
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.randn(first.shape, generator=generator, dtype=first.dtype).to(first)
-        moved = (drawn @ self.start_noise.mT)[index]
-        both = [float(self.loss(self.held_out, index, first[index] + x)) for x in (moved, -moved)]
+        first, moved = self.held_out.values[0, index], self.start_draws[index]
+        both = [float(self.loss(self.held_out, index, first + x)) for x in (moved, -moved)]
         return 2 * plain - sum(both) / 2
 
     @torch.no_grad()

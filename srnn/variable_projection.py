@@ -120,7 +120,7 @@ def fit_quadratic(
         noise = start_covariance.to(device).double() * values.shape[1]
 
     def residuals() -> tuple[Tensor, Tensor | float]:
-        """Weighted residuals of the combined trajectories, and the squares that are not theirs."""
+        """Weighted residuals of the combined trajectories, and the noise in their squares."""
         z = rollout(
             hamiltonian, integrator, origin_and_basis, dt=dt, steps=steps, substeps=substeps
         )
@@ -131,23 +131,23 @@ def fit_quadratic(
         with torch.no_grad():
             if not bool(torch.isfinite(linear).all()):
                 return torch.full_like(offset, torch.inf), 0.0
-            # By QR: of LAPACK's least squares the last bits depend on where memory happens to lie,
-            # and a run that goes on in another program must start from the same ones.
             if observed_starts:
                 starts = first
             else:
+                # By QR: of LAPACK's least squares the last bits depend on where memory happens to
+                # lie, and a run that goes on in another program must start from the same ones.
                 orthogonal, triangle = torch.linalg.qr(linear)
                 starts = torch.linalg.solve_triangular(triangle, orthogonal.mT @ offset, upper=True)
         left: Tensor = linear @ starts - offset
         if noise is None:
             return left, 0.0
-        return left, ((linear @ noise) * linear).sum(dim=1, keepdim=True)
+        return left, ((linear @ noise) * linear).sum()
 
     def objective(x: Any) -> tuple[float, Any]:
         vector_to_parameters(torch.from_numpy(x).to(device), parameters)
         with torch.enable_grad():
             left, added = residuals()
-            loss = (left.square().sum(dim=1, keepdim=True) - added).sum() / count
+            loss = (left.square().sum() - added) / count
             if not bool(torch.isfinite(loss)):
                 return 1e300, torch.zeros(len(x), dtype=torch.float64).numpy()
             slopes = torch.autograd.grad(loss, parameters)

@@ -395,8 +395,8 @@ def if_better(
     """Start `net` by the data where that lowers the loss, else leave it as it is.
 
     By :func:`variable_projection` where starts are optimised or the recipe's ``warm_start`` is
-    "rollout", else by :func:`least_squares`.  A few
-    short trajectories can leave the fit undetermined, and leapfrog with it unstable.
+    "rollout", else by :func:`least_squares`.  A few short trajectories can leave the fit
+    undetermined, and leapfrog with it unstable.
 
     Parameters
     ----------

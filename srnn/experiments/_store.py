@@ -80,6 +80,23 @@ def trained(name: str) -> Model:
     return models.load(weights_path(name))
 
 
+def made_with() -> dict[str, str]:
+    """Tell the versions that a result is made with.
+
+    Examples
+    --------
+    >>> list(made_with())
+    ['python', 'machine', 'torch', 'numpy', 'scipy']
+    """
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "torch": version("torch").split("+")[0],
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+    }
+
+
 def store(name: str, result: dict[str, Any]) -> None:
     """Write a result beside the library's code, with the versions it was made with.
 
@@ -94,12 +111,5 @@ def store(name: str, result: dict[str, Any]) -> None:
     >>> from srnn import experiments
     >>> experiments.store("my_run", {"error": 0.9})  # doctest: +SKIP
     """
-    made_with = {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "torch": version("torch").split("+")[0],
-        "numpy": version("numpy"),
-        "scipy": version("scipy"),
-    }
-    text = json.dumps(result | {"made_with": made_with}, indent=1)
+    text = json.dumps(result | {"made_with": made_with()}, indent=1)
     (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")

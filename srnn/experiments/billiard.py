@@ -72,9 +72,7 @@ def draw_training(trajectories: int = TRAINING) -> Trajectories:
     return Billiard().simulate(trajectories, steps=9, dt=DT, generator=generator)
 
 
-def draw_test(
-    trajectories: int = TESTS, *, states: int = STEPS + 1, seed: int = TEST_SEED
-) -> Trajectories:
+def draw_test(trajectories: int = TESTS, *, states: int = STEPS + 1) -> Trajectories:
     """Draw what their rollouts are tested on.
 
     Examples
@@ -82,7 +80,7 @@ def draw_test(
     >>> draw_test(2)
     Trajectories(states=61, trajectories=2, dim=2, dt=0.1, dtype=float32)
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(TEST_SEED)
     return Billiard().simulate(trajectories, steps=states - 1, dt=DT, generator=generator)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from srnn import _checks
 from srnn.experiments._store import FOLDER
+from srnn.experiments.reproduction._cells import COLUMNS
 from srnn.experiments.reproduction._published import published
 
 __all__ = ["Result", "Row", "results", "rows"]
@@ -150,12 +151,16 @@ def _nan(value: Any) -> Any:
     return value
 
 
-def _read(file: Path, folder: Path) -> Result:
-    stored = json.loads(file.read_text(encoding="utf-8"))
-    table, column, name = file.relative_to(folder).parts
-    model, train, test, mode, _ = name.removesuffix(".json").split("-")
-    where: dict[str, Any] = {"table": table, "column": column, "model": model}
-    where |= {"train": train, "test": test, "mode": mode}
+def _where(file: Path) -> dict[str, Any]:
+    """Read off a path where its cell belongs."""
+    model, train, test, mode, seed = file.stem.split("-")
+    names = {"model": model, "train": train, "test": test, "mode": mode}
+    table, column = file.parts[-3:-1]
+    return {"table": table, "column": column, "seed": int(seed.removeprefix("s"))} | names
+
+
+def _read(file: Path) -> Result:
+    stored = json.loads(file.read_text(encoding="utf-8")) | _where(file)
     for key in (
         "error_mean",
         "error_std",
@@ -169,7 +174,7 @@ def _read(file: Path, folder: Path) -> Result:
     sample = stored.get("sample")
     stored["sample"] = None if sample is None else _nan(sample)
     kept = {key: stored[key] for key in Result.__dataclass_fields__ if key in stored}
-    return Result(**where, **kept)
+    return Result(**kept)
 
 
 def results(
@@ -235,15 +240,11 @@ def results(
     if table is not None:
         _checks.choice(table, "table", known)
     if column is not None:
-        _checks.choice(column, "column", ("faithful", "improved", "oracle"))
+        _checks.choice(column, "column", COLUMNS)
     files = sorted(place.glob(f"{table or '*'}/{column or '*'}/*-s*.json"))
     wanted = {"model": model, "train": train, "test": test, "mode": mode, "seed": seed}
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    return [
-        cell
-        for cell in (_read(file, place) for file in files)
-        if all(getattr(cell, name) == value for name, value in wanted.items())
-    ]
+    return [_read(file) for file in files if wanted.items() <= _where(file).items()]
 
 
 @dataclass(frozen=True)

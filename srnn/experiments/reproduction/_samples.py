@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from srnn import _checks
 from srnn.experiments.reproduction._cells import Fit
 from srnn.experiments.reproduction._results import Result
 from srnn.experiments.reproduction._work import SAMPLED, SHOWN, problem
@@ -67,7 +68,7 @@ def sample(cell: Result) -> Sample:
     0.2
     """
     fit = Fit(**(cell.config["fit"] | {"hidden": tuple(cell.config["fit"]["hidden"])}))
-    if cell.sample is None or fit.problem not in SHOWN:
+    if cell.sample is None:
         raise ValueError(
             f"Expected a `cell` with a stored prediction, of seed 0; got {cell.table}, "
             f"{cell.label}, seed {cell.seed}."
@@ -75,8 +76,8 @@ def sample(cell: Result) -> Sample:
     # The test set is drawn first, so that it does not depend on the training set's size.
     test = problem(dataclasses.replace(fit, training=1), cell.seed).test
     shown = SHOWN[fit.problem]
-    truth = test.values if test.clean is None else test.clean
-    clean = truth[:, SAMPLED, : test.dim][:, shown]
+    assert test.clean is not None  # it was simulated
+    clean = _checks.halves(test.clean)[0][:, SAMPLED, shown]
     observed = test.q[:, SAMPLED, shown]
     numbers = tuple(range(1, test.dim + 1)[shown])
     return Sample(

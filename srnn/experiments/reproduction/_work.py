@@ -3,10 +3,8 @@
 import json
 import math
 import os
-import platform
 import re
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from srnn import models
 from srnn._arrays import whole_file
 from srnn.data import Trajectories
 from srnn.experiments import billiard
+from srnn.experiments._store import made_with
 from srnn.experiments.reproduction._cells import Cell, Fit, Job
 from srnn.experiments.reproduction._problems import (
     OBSERVED,
@@ -118,13 +117,11 @@ def _predict(cell: Cell, model: Model, test: Trajectories) -> Trajectories:
     """Roll out from where the cell starts."""
     steps, integrator = test.steps, cell.test_integrator
     parts = cell.fit.settings.get("substeps", 1)
-    if cell.iso is None:
-        return model.predict(
-            test.first(1), steps=steps, iso=False, integrator=integrator, substeps=parts
-        )
-    observed = test.first(OBSERVED)
-    found = optimise_initial_state(model, observed, method=cell.iso, integrator=integrator)
-    start = Trajectories.from_states(found.states[None], dt=test.dt)
+    start = test.first(1)
+    if cell.iso is not None:
+        observed = test.first(OBSERVED)
+        found = optimise_initial_state(model, observed, method=cell.iso, integrator=integrator)
+        start = Trajectories.from_states(found.states[None], dt=test.dt)
     return model.predict(start, steps=steps, iso=False, integrator=integrator, substeps=parts)
 
 
@@ -211,12 +208,7 @@ def versions() -> dict[str, str]:
     """
     from srnn import __version__
 
-    names = ("torch", "numpy", "scipy")
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "srnn": __version__,
-    } | {name: version(name).split("+")[0] for name in names}
+    return made_with() | {"srnn": __version__}
 
 
 def weights_path(folder: Path, job: Job) -> Path:
@@ -246,11 +238,19 @@ def finished(folder: Path, job: Job, cell: Cell) -> bool:
     >>> finished(Path("no-such-folder"), job, job.cells[0])
     False
     """
-    file = folder / "results" / cell.path(job.seed)
+    return _is_of(_stored(folder, job, cell), job, cell)
+
+
+def _stored(folder: Path, job: Job, cell: Cell) -> dict[str, Any]:
+    """Read what is stored under a cell's name; nothing if it is not there, or half of it is."""
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        file = folder / "results" / cell.path(job.seed)
+        return json.loads(file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     except (OSError, ValueError):
-        return False
+        return {}
+
+
+def _is_of(stored: dict[str, Any], job: Job, cell: Cell) -> bool:
     return (stored.get("config_hash"), stored.get("preset")) == (cell.digest(), job.preset)
 
 
@@ -275,9 +275,17 @@ def run(job: Job, folder: str | os.PathLike[str]) -> None:
     True
     """
     folder = Path(folder)
+    missing = []
     for cell in job.cells:
-        _refuse_other_preset(folder / "results" / cell.path(job.seed), job)
-    missing = [cell for cell in job.cells if not finished(folder, job, cell)]
+        stored = _stored(folder, job, cell)
+        if stored and stored.get("preset") != job.preset:  # results of another size stay
+            raise ValueError(
+                f"{folder / 'results' / cell.path(job.seed)} is of preset "
+                f"{stored.get('preset')!r}, not {job.preset!r}: name another folder for the "
+                "results."
+            )
+        if not _is_of(stored, job, cell):
+            missing.append(cell)
     if not missing:
         return
     for name in ("weights", "checkpoints"):
@@ -299,19 +307,6 @@ def run(job: Job, folder: str | os.PathLike[str]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file) as beside:
             beside.write_text(_text(result | took), encoding="utf-8")
-
-
-def _refuse_other_preset(file: Path, job: Job) -> None:
-    """Keep a folder's results: those of another size are not to be replaced."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")).get("preset")
-    except (OSError, ValueError):
-        return  # nothing there, or half of it
-    if found != job.preset:
-        raise ValueError(
-            f"{file} is of preset {found!r}, not {job.preset!r}: name another folder for the "
-            "results."
-        )
 
 
 def _text(result: dict[str, Any]) -> str:
