@@ -1,7 +1,8 @@
 # Two commands, each enough on a fresh machine with Python >= 3.11:
 #   make book      execute every chapter afresh and render the book to _build/html/
 #   make test      check the stored outputs, the library, every chapter and the site
-# and for those who change things: make refresh, portable, lint, wheel, bench, clean.
+# and for those who change things: make refresh, portable, lint, wheel, hosted, release-check, bench,
+# clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +21,7 @@ endif
 STAMP := $(VENV)/installed-$(shell cat pyproject.toml $(CONSTRAINTS) | cksum | tr ' \t' '--')
 
 .DEFAULT_GOAL := help
-.PHONY: help book test portable refresh lint wheel bench clean distclean
+.PHONY: help book test portable refresh lint wheel hosted release-check bench clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -28,6 +29,8 @@ help:
 	@echo "make portable  the chapters with the kernels of an old processor, one thread"
 	@echo "make lint      ruff and mypy"
 	@echo "make wheel     build the wheel, check it, install it into a fresh environment"
+	@echo "make hosted    the setup cell of each chapter beside the lowest allowed PyTorch and NumPy"
+	@echo "make release-check   fail while the address of the repository is not set everywhere"
 	@echo "make bench     time everything beside other libraries (PARTS=step,import: some of it)"
 	@echo "make clean     remove what was built (make distclean: the environment too)"
 
@@ -80,6 +83,14 @@ wheel: $(STAMP)
 	  -c $(CONSTRAINTS) dist/*.whl
 	cd $(BUILD)/wheel && $(notdir $(BIN))/python -c \
 	  "import srnn; print('srnn', srnn.__version__, 'from', srnn.__file__)"
+
+# Downloads the lowest allowed PyTorch and NumPy; one to two minutes and several gigabytes, where pip
+# finds no PyTorch without CUDA.
+hosted: $(STAMP)
+	$(BIN)/python .ci/hosted.py --output $(BUILD)/hosted
+
+release-check: $(STAMP)
+	$(BIN)/python book/_scripts/set_address.py --check
 
 # The libraries to compare with are in an extra of their own. The results are stored: they are what
 # the chapters show.

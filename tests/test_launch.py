@@ -1,0 +1,280 @@
+"""The repository's address is one setting, and every button leads to a file that is there."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+import render_book
+import set_address
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = "https://github.com/Some-Body/srnn.book"
+SITE = "https://some-body.github.io/srnn.book/"
+FILES = ("_config.yml", "_toc.yml", "README.md", "CITATION.cff", "pyproject.toml")
+CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("*.ipynb"))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a copy of what names the address, set to the placeholder."""
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "book").mkdir()
+    for path in (ROOT / "book").glob("*.*"):
+        shutil.copy(path, tmp_path / "book")
+    set_address.write(tmp_path, set_address.Address(set_address.PLACEHOLDER))
+    return tmp_path
+
+
+def contents(tree: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
+
+
+def setup_of(path: Path) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    source: str = next(cell.source for cell in cells if cell.cell_type == "code")
+    return source
+
+
+# One setting
+
+
+def test_everything_follows_a_sample_address(tree: Path) -> None:
+    before = contents(tree)
+    assert set_address.main([SAMPLE], tree) == 0
+    config = yaml.safe_load((tree / "_config.yml").read_text(encoding="utf-8"))
+    assert config["repository"] == {"url": SAMPLE, "branch": "main", "path_to_book": ""}
+    assert config["launch_buttons"]["binderhub_url"] == "https://mybinder.org"
+    assert config["launch_buttons"]["colab_url"] == "https://colab.research.google.com"
+    assert config["sphinx"]["config"]["ogp_site_url"] == config["html"]["baseurl"] == SITE
+    for button in ("repository", "issues", "edit_page"):
+        assert config["html"][f"use_{button}_button"] is True
+
+    for name in CHAPTERS:
+        assert f'"srnn @ git+{SAMPLE}"' in setup_of(tree / "book" / name)
+        stored = before[f"book/{name}"].decode()
+        assert (tree / "book" / name).read_text(encoding="utf-8") == stored.replace(
+            set_address.PLACEHOLDER, SAMPLE
+        )
+
+    citation = yaml.safe_load((tree / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["repository-code"], citation["url"]) == (SAMPLE, SITE)
+    project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"]["Repository"] == SAMPLE
+    assert project["urls"]["Documentation"] == SITE
+    assert all(url.startswith((SAMPLE, SITE)) for url in project["urls"].values())
+
+    readme = (tree / "README.md").read_text(encoding="utf-8")
+    assert "placeholder" not in readme
+    assert SITE in readme
+    for name in CHAPTERS:
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| [{Path(name).stem}]")]
+        assert row.count(f"book/{name})") == 3, "the chapter itself, Binder and Colab"
+
+
+def test_no_other_file_names_the_address() -> None:
+    """A file that does would be left behind."""
+    listed = subprocess.run(
+        ["git", "grep", "-lI", r"github\.com/ORG"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode > 1:
+        pytest.skip("this is not a clone")
+    follow = {path.relative_to(ROOT).as_posix() for path in set_address.places(ROOT)}
+    script = {"book/_scripts/set_address.py"}
+    assert set(listed.stdout.split()) <= follow | script
+
+
+def test_an_address_is_set_again_changed_and_taken_back(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placeholder = contents(tree)
+    set_address.main([SAMPLE], tree)
+    once = contents(tree)
+    capsys.readouterr()
+    set_address.main([SAMPLE], tree)
+    assert contents(tree) == once
+    assert capsys.readouterr().out == ""
+    other = "https://github.com/else/where"
+    set_address.main([other, "--site", "https://book.example.org/"], tree)
+    for text in contents(tree).values():
+        assert b"ome-Body" not in text
+        assert b"some-body" not in text
+    assert set_address.setting(tree) == set_address.Address(other, "https://book.example.org/")
+    set_address.main([SAMPLE], tree)
+    assert contents(tree) == once
+    set_address.main([set_address.PLACEHOLDER], tree)
+    assert contents(tree) == placeholder
+
+
+@pytest.mark.parametrize(
+    ("address", "site"),
+    [
+        ("https://github.com/Ab/c", "https://ab.github.io/c/"),
+        ("https://github.com/Ab/ab.github.io", "https://ab.github.io/"),
+        (set_address.PLACEHOLDER, ""),
+    ],
+)
+def test_the_book_is_on_the_pages_of_the_repository(address: str, site: str) -> None:
+    assert set_address.Address(address).site == site
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("github.com/a/b", "https://github.com/a", "https://github.com/a/b/"),
+        *("https://github.com/a/b.git", "https://example.org/a/b", "git@github.com:a/b"),
+    ],
+)
+def test_an_address_that_links_cannot_be_made_of_is_refused(address: str, tree: Path) -> None:
+    before = contents(tree)
+    with pytest.raises(SystemExit, match="Expected an address of the form"):
+        set_address.main([address], tree)
+    assert contents(tree) == before
+
+
+def test_a_book_that_is_published_nowhere_is_refused(tree: Path) -> None:
+    with pytest.raises(SystemExit, match="slash at the end"):
+        set_address.main([SAMPLE, "--site", "https://example.org"], tree)
+
+
+# Before a release
+
+
+def test_a_release_is_refused_while_the_address_is_a_placeholder(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert set_address.main(["--check"], tree) == 1
+    said = capsys.readouterr().err
+    assert "placeholder" in said
+    assert "python book/_scripts/set_address.py https://github.com/OWNER/NAME" in said
+    set_address.main([SAMPLE], tree)
+    assert set_address.main(["--check"], tree) == 0
+
+
+@pytest.mark.parametrize("name", [*FILES[2:], *(f"book/{name}" for name in CHAPTERS)])
+def test_a_release_is_refused_when_one_file_is_left_behind(
+    name: str, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = (tree / name).read_bytes()
+    set_address.main([SAMPLE], tree)
+    (tree / name).write_bytes(old)
+    assert set_address.main(["--check"], tree) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{name} does not follow the address {SAMPLE}")
+    assert said.count("does not follow") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("use_edit_page_button: true", "use_edit_page_button: false"),
+        ("use_issues_button: true", "use_issues_button: false"),
+        ("use_repository_button: true", "use_repository_button: false"),
+        ("binderhub_url: https://mybinder.org", 'binderhub_url: ""'),
+        ("colab_url: https://colab.research.google.com", 'colab_url: ""'),
+        (f"ogp_site_url: {SITE}", 'ogp_site_url: ""'),
+    ],
+)
+def test_a_release_is_refused_when_one_setting_is_left_behind(
+    line: str, left: str, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_address.main([SAMPLE], tree)
+    config = tree / "_config.yml"
+    text = config.read_text(encoding="utf-8")
+    assert text.count(line) == 1
+    config.write_text(text.replace(line, left), encoding="utf-8")
+    assert set_address.main(["--check"], tree) == 1
+    assert capsys.readouterr().err.startswith("_config.yml does not follow")
+
+
+def test_the_command_checks_this_checkout_and_make_calls_it() -> None:
+    known = set_address.setting(ROOT).known
+    done = subprocess.run(
+        [sys.executable, "book/_scripts/set_address.py", "--check"], cwd=ROOT, capture_output=True
+    )
+    assert done.returncode == (0 if known else 1)
+    make = subprocess.run(
+        ["make", "-n", "release-check"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "book/_scripts/set_address.py --check" in make.stdout
+
+
+# Links
+
+
+def github_file(address: str) -> str | None:
+    """Return the file of the sample repository's main branch that a link leads to, if it does."""
+    parts = urlsplit(address)
+    if parts.netloc == "mybinder.org" and parts.path.startswith("/v2/"):
+        assert parts.path == "/v2/gh/Some-Body/srnn.book/main", address
+        ((shown,),) = parse_qs(parts.query, strict_parsing=True).values()
+        assert shown.startswith("lab/tree/"), address
+        return shown.removeprefix("lab/tree/")
+    if parts.netloc == "colab.research.google.com" and parts.path.startswith("/github/"):
+        begin = "/github/Some-Body/srnn.book/blob/main/"
+        assert parts.path.startswith(begin), address
+        return unquote(parts.path.removeprefix(begin))
+    if address.startswith(f"{SAMPLE}/edit/") or address.startswith(f"{SAMPLE}/blob/"):
+        begin, kind = address.removeprefix(f"{SAMPLE}/").split("/main/", 1)
+        assert begin in ("edit", "blob"), address
+        return unquote(kind)
+    return None
+
+
+def test_the_badges_of_the_readme_open_chapters(tree: Path) -> None:
+    set_address.main([SAMPLE], tree)
+    readme = (tree / "README.md").read_text(encoding="utf-8")
+    files = [file for link in re.findall(r"\]\(([^)]+)\)", readme) if (file := github_file(link))]
+    assert sorted(files) == sorted(2 * [f"book/{name}" for name in CHAPTERS])
+
+
+def shorten(book: Path) -> None:
+    """Leave of each page its title: what a page's buttons lead to does not depend on the rest."""
+    for path in book.glob("*.md"):
+        path.write_text("# A page\n", encoding="utf-8")
+    for path in book.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells = [nbformat.v4.new_markdown_cell("# A chapter")]
+        nbformat.write(notebook, path)
+
+
+def links(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield the text and the address of each link of a page's header."""
+    for link in BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").select(
+        ".article-header-buttons a[href]"
+    ):
+        yield link.get_text(strip=True), link["href"]
+
+
+@pytest.mark.slow
+def test_every_launch_link_of_the_built_pages_names_a_file_that_exists(tree: Path) -> None:
+    set_address.main([SAMPLE], tree)
+    shutil.copytree(ROOT / "book" / "_vendor", tree / "book" / "_vendor")
+    source = tree / "source"
+    render_book.stage(tree, source)
+    shorten(source / "book")
+    site = render_book.build(source, tree / "output").parent
+    pages = sorted((site / "book").glob("*.html"))
+    assert len(pages) >= len(CHAPTERS) + 4
+    for page in pages:
+        (stored,) = [p for p in (ROOT / "book").glob(f"{page.stem}.*") if p.suffix != ".bib"]
+        found = dict(links(page))
+        file = f"book/{stored.name}"
+        leads = {text: target for text, link in found.items() if (target := github_file(link))}
+        wanted = {"Suggest edit"} | ({"Binder", "Colab"} if stored.suffix == ".ipynb" else set())
+        assert leads == dict.fromkeys(wanted, file)
+        assert found["Repository"] == SAMPLE
+        assert found["Open issue"].startswith(f"{SAMPLE}/issues/new?")
+        (download,) = [link for text, link in found.items() if text == stored.suffix]
+        assert (page.parent / download).resolve() == site / "_sources" / file
+        assert (page.parent / download).read_bytes() == (source / file).read_bytes()
