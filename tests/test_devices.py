@@ -1011,7 +1011,7 @@ NOT_RUN = {
         srnn.plotting.style
         """,
     "widgets of a notebook": """
-        srnn.widgets.ball srnn.widgets.live srnn.widgets.slider
+        srnn.widgets.ball srnn.widgets.bodies srnn.widgets.live srnn.widgets.slider
         """,
     "the book's own experiments, which run on the CPU and keep their results in files": """
         srnn.experiments.load srnn.experiments.sample srnn.experiments.store

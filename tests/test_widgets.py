@@ -16,6 +16,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from srnn import systems, widgets
+from srnn.widgets._live import made
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +158,57 @@ def test_live_draws_for_its_controls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(shown[-1].axes[0].lines[0].get_xdata()) == 7
 
 
+def test_a_moved_control_changes_the_captured_picture(capture: list[bytes]) -> None:
+    control = widgets.live(draw, count=(2, 9, 1))
+    assert len(capture) == 1
+    for value in (7, 3, 7):
+        control.children[0].value = value
+    first, seven, three, again = capture
+    assert len({first, seven, three}) == 3
+    assert seven == again
+
+
+@pytest.fixture
+def capture(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Pictures as a notebook would show them, in their order."""
+    pictures: list[bytes] = []
+
+    def display(figure: Figure) -> None:
+        with io.BytesIO() as buffer:
+            figure.savefig(buffer, format="png", metadata={"Software": None})
+            pictures.append(buffer.getvalue())
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return pictures
+
+
+def test_a_control_starts_at_the_default_and_other_arguments_have_none(
+    capture: list[bytes],
+) -> None:
+    def styled(count: int = 3, width: float = 2.0, style: str = "-") -> Figure:
+        figure, ax = plt.subplots(figsize=(width, 1))
+        ax.plot(np.arange(count), style)
+        return figure
+
+    control = widgets.live(styled, count=(2, 9, 1), style=["-", "--"])
+    assert [(c.description, c.value) for c in control.children[:-1]] == [
+        ("count", 3),
+        ("style", "-"),
+    ]
+    assert all(c.style.description_width == "initial" for c in control.children[:-1])
+    assert len(capture) == 1
+
+
+def test_a_control_of_no_argument_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"arguments of `draw`, count; got number, size"):
+        widgets.live(draw, size=(1, 2), count=(2, 9), number=(1, 2))
+
+
+def test_what_live_has_made_is_found_as_long_as_it_is_there(capture: list[bytes]) -> None:
+    control = widgets.live(draw, count=(2, 9, 1))
+    assert control in made
+
+
 ROOM = systems.Room.box(32, 6).image
 PATHS = [
     torch.tensor([[10.0, 20.0], [12.0, 18.0], [14.04, 16.0]]),
@@ -254,3 +306,100 @@ def test_bad_balls_are_refused() -> None:
             ball(**{name: 0})
     with pytest.raises(ValueError, match="Expected `image` to have shape"):
         widgets.ball(ROOM[0], PATHS, dt=0.1, labels=["a", "b"], alt="")
+
+
+# Two bodies. The first goes right, the second up; the guess of the second is lost at once.
+TRUTH = torch.tensor([[-1.0, 0.0, 1.0, -1.0], [0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 1.0, 1.0]])
+GUESS = torch.tensor([[-1.0, 0.0, 1.0, -1.0], [0.0, 0.6, torch.nan, 0.0], [3.0, 0.0, 1.0, 1.0]])
+
+
+def bodies(**changed: object) -> Elements:
+    settings: dict[str, object] = {
+        "paths": [GUESS],
+        "truth": TRUTH,
+        "dt": 0.5,
+        "labels": ["guess"],
+        "alt": "Two bodies leave the truth.",
+    }
+    settings |= changed
+    return Elements(widgets.bodies(**settings).data)  # type: ignore[arg-type]
+
+
+def test_bodies_have_true_and_predicted_lines_of_one_scale_with_y_up() -> None:
+    lines = bodies().of("polyline")
+    assert [line["points"] for line in lines] == [
+        "8.33,50.00 50.00,50.00 91.67,50.00",  # a margin of a tenth on each side
+        "91.67,91.67 91.67,50.00 91.67,8.33",
+        "8.33,50.00 50.00,25.00 175.00,50.00",  # it runs out of the square
+        "91.67,91.67",  # lost after its start
+    ]
+    assert [line["stroke"] for line in lines[:2]] == [line["stroke"] for line in lines[2:]]
+    assert lines[0]["stroke"] != lines[1]["stroke"]
+    assert ["stroke-dasharray" in line for line in lines] == [True, True, False, False]
+
+
+def test_outlines_are_true_and_filled_bodies_predicted() -> None:
+    found = bodies()
+    looks = [g for g in found.of("g") if "fill" in g]
+    assert [look["fill"] == "none" for look in looks] == [True, True, False, False, True, False]
+    # Two shapes, each as an outline and filled; the first also in the legend.
+    assert [len(found.of(tag)) for tag in ("circle", "rect", "path")] == [4, 2, 0]
+    marks = [g["transform"] for g in found.of("g") if g.get("class") == "srnn-mark"]
+    assert marks == 2 * ["translate(8.33 50.00)", "translate(91.67 91.67)"]
+
+
+def test_each_path_of_bodies_tells_the_script_its_times() -> None:
+    fine = torch.stack([TRUTH[0].lerp(TRUTH[2], t / 8) for t in range(9)])
+    found = bodies(truth=fine, truth_dt=0.125, speed=2.0, width=300)
+    (figure,) = found.of("figure")
+    assert (figure["data-dt"], figure["data-last"], figure["data-speed"]) == ("0.125", "8", "2")
+    assert figure["data-unit"] == ""
+    assert "max-width:300px" in str(figure["style"])
+    marks = [g for g in found.of("g") if g.get("class") == "srnn-mark"]
+    assert [mark["data-dt"] for mark in marks] == ["0.125", "0.125", "0.5", "0.5"]
+
+
+def test_a_square_for_each_prediction_and_one_description() -> None:
+    found = bodies(paths=[TRUTH, GUESS, TRUTH], labels=list("abc"))
+    (picture,) = [div for div in found.of("div") if div.get("role") == "img"]
+    assert picture["aria-label"] == "Two bodies leave the truth."
+    assert len([svg for svg in found.of("svg") if svg["viewbox"] == "0 0 100 100"]) == 3
+    (figure,) = found.of("figure")
+    assert str(figure["class"]).split() == ["srnn-ball", "srnn-bodies"]
+    (button,) = found.of("button")
+    assert "hidden" in button
+
+
+def test_bodies_load_nothing_and_their_texts_are_escaped() -> None:
+    nasty = "a \"b\" <i> & 'c' {x} </script>"
+    page = widgets.bodies([GUESS], TRUTH, dt=0.5, labels=[nasty], alt=nasty)
+    again = widgets.bodies([GUESS], TRUTH, dt=0.5, labels=[nasty], alt=nasty)
+    assert page.data == again.data
+    assert "http" not in page.data
+    assert " id=" not in page.data
+    assert not Elements(page.data).of("i")
+
+
+def test_bad_bodies_are_refused() -> None:
+    lost = TRUTH.clone()
+    lost[0, 2] = torch.nan
+    for changed, text in (
+        ({"paths": [], "labels": []}, "Expected at least one of `paths`; got none"),
+        ({"labels": ["a", "b"]}, "Expected a label for each of 1 paths; got 2"),
+        ({"truth": GUESS}, "Expected finite positions in `truth`"),
+        ({"truth": TRUTH[:1]}, r"`truth` of shape \(time, 2 \* bodies\).*got \(1, 4\)"),
+        ({"truth": TRUTH[:, :3]}, r"one to 4 bodies; got \(3, 3\)"),
+        ({"truth": torch.zeros(3, 10)}, r"one to 4 bodies; got \(3, 10\)"),
+        ({"paths": [GUESS[:, :2]]}, "`paths` of 2 bodies, as `truth`; got 1 for 'guess'"),
+        ({"paths": [GUESS[:2]]}, "span the 1 units of time of `truth`; 'guess' spans 0.5"),
+        ({"truth_dt": 0.25}, "span the 0.5 units of time of `truth`; 'guess' spans 1"),
+        ({"paths": [lost]}, "Expected finite positions at the start; body 1 of 'guess' has none"),
+        ({"dt": 0.0}, "Expected `dt`"),
+        ({"truth_dt": -1.0}, "Expected `truth_dt`"),
+        ({"speed": 0.0}, "Expected `speed`"),
+        ({"width": 0}, "Expected `width`"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            bodies(**changed)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="Expected `paths` to be a torch"):
+        bodies(paths=[GUESS.tolist()])
