@@ -6,15 +6,19 @@ import importlib
 import os
 import re
 import runpy
+import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import srnn
@@ -132,7 +136,7 @@ def test_each_extra_is_complete() -> None:
     assert "srnn[test]" in EXTRAS["dev"]
     assert extras["book"] >= {"jupyter-book", "nbclient", "ipykernel", "sphinx-exercise"}
     assert extras["test"] >= {"pytest", "pytest-cov", "hypothesis", "beartype", "nbval"}
-    assert extras["test"] >= {"selenium", "beautifulsoup4"}
+    assert extras["test"] >= {"selenium", "beautifulsoup4", "jupyter-repo2docker", "hatchling"}
     assert extras["dev"] >= {"ruff", "mypy", "build", "twine"}
     assert extras["bench"] == {"torchdiffeq", "torchode", "jax", "diffrax", "optax"}
 
@@ -197,8 +201,81 @@ def test_environment_yml_agrees_with_the_rest() -> None:
     assert constraints == "-c constraints.txt"
     assert (ROOT / "constraints.txt").exists()
     assert package == "-e .[book]"
-    assert "3.11" in PROJECT["requires-python"]
     assert not (ROOT / "binder").exists(), "Binder would then not read environment.yml"
+    assert not (ROOT / ".binder").exists(), "Binder would then not read environment.yml"
+
+
+def environment_requirements() -> list[Requirement]:
+    """Return all that the pip section of environment.yml installs, the extra written out."""
+    (package,) = re.findall(r"^-e \.\[(\w+)\]$", "\n".join(environment_pip()), re.MULTILINE)
+    return RUNTIME + [Requirement(text) for text in EXTRAS[package]]
+
+
+def environment_pip() -> list[str]:
+    found: list[str] = read_yaml("environment.yml")["dependencies"][2]["pip"]
+    return found
+
+
+def test_the_environment_has_a_python_that_the_package_takes() -> None:
+    (python,) = re.findall(r"^  - python=(\d+\.\d+)$", read("environment.yml"), re.MULTILINE)
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
+
+
+def imported(source: str) -> set[str]:
+    """Return the packages that a piece of Python imports, lines of IPython left out."""
+    code = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith("%"))
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_the_environment_has_every_package_that_the_chapters_and_the_library_import() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "srnn").rglob("*.py")]
+    for path in (ROOT / "book").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        sources += [cell.source for cell in cells if cell.cell_type == "code"]
+    names = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - {"srnn"}
+    assert names >= {"torch", "numpy", "scipy", "matplotlib"}
+    has = {normal(requirement.name) for requirement in environment_requirements()}
+    # These come with others. `distributed` is for a cluster and asked for by name.
+    comes_with = {"IPython": "ipykernel", "cycler": "matplotlib", "PIL": "matplotlib"}
+    assert {name for name in names if normal(comes_with.get(name, name)) not in has} == {
+        "distributed"
+    }
+
+
+def test_the_environment_can_install_the_tested_versions() -> None:
+    """Each requirement is pinned by the constraints that it names, within its own bounds."""
+    tested = {normal(name): pin for name, pin in pins().items()}
+    for requirement in environment_requirements():
+        assert requirement.specifier.contains(tested[normal(requirement.name)]), requirement
+
+
+@pytest.mark.slow
+def test_binder_takes_python_3_11_and_copies_the_repository_first(tmp_path: Path) -> None:
+    """Let Binder's own program write the recipe of its image; the image itself is not built."""
+    for path in tracked():
+        if "_vendor" not in path.parts and path.suffix != ".safetensors":
+            copy = tmp_path / "clone" / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    done = subprocess.run(
+        [sys.executable, "-m", "repo2docker", "--no-build", "--debug", "."],
+        cwd=tmp_path / "clone",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    recipe = done.stdout + done.stderr
+    # The Python is that of the list of packages, `environment.py-3.11-...lock`, its name escaped.
+    assert re.findall(r"environment-2epy-2d(\d+)-2e(\d+)-", recipe) == [("3", "11")]
+    copied = recipe.index("COPY --chown=0:0 src/ ${REPO_DIR}/")
+    made = recipe.index('env update -p ${NB_PYTHON_PREFIX} --file "environment.yml"')
+    assert copied < made, "pip could not read constraints.txt and pyproject.toml"
 
 
 # Commands and workflows
