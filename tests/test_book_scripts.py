@@ -116,22 +116,72 @@ def test_a_folder_without_chapters_is_an_error(tmp_path: Path) -> None:
         execute_book.main([str(tmp_path)])
 
 
-def test_what_is_random_is_dropped_or_renamed() -> None:
+def test_what_is_random_and_what_needs_a_kernel_is_dropped() -> None:
     model = "0123456789abcdef0123456789abcdef"
     cell = new_code_cell("slider", metadata={"execution": {"iopub.status.busy": "now"}})
+    view = {execute_book.WIDGET_VIEW: {"model_id": model}, "text/plain": "interactive(children=())"}
     cell.outputs = [
-        new_output("display_data", {execute_book.WIDGET_STATE: {"model_id": model}}),
+        new_output("display_data", view),
+        new_output("stream", name="stdout", text="kept"),
+        new_output("execute_result", view, execution_count=1),
     ]
-    state = {execute_book.WIDGET_STATE: {"state": {model: {"model_name": "IntSliderModel"}}}}
+    state = {"application/vnd.jupyter.widget-state+json": {"state": {model: {}}}}
     notebook = new_notebook(
         cells=[new_markdown_cell("text"), cell],
         metadata={"widgets": state, "language_info": {"name": "python", "version": "3.11.7"}},
     )
-    text = json.dumps(execute_book.normalise(notebook))
+    normal = execute_book.normalise(notebook)
+    assert [output.output_type for output in normal.cells[1].outputs] == ["stream"]
+    text = json.dumps(normal)
     assert model not in text
-    assert text.count(f"{0:032x}") == 2
+    assert "widget" not in text
     assert "iopub" not in text
     assert "3.11.7" not in text
+
+
+LIVE = """
+import matplotlib.pyplot as plt, srnn
+
+def draw(count, grid=False, style="-"):
+    figure, ax = plt.subplots(figsize=(2, 1))
+    ax.plot(range({count}), style)
+    ax.grid(grid)
+    return figure
+
+srnn.widgets.live(draw, count=(2, 9, 1), grid=[("no", False), ("yes", True)], style=["-", ":"])
+"""
+
+
+def test_live_controls_are_moved_in_the_kernel_and_not_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, "01-live", LIVE.replace("{count}", "count"), "len = print = None")
+    assert execute_book.main([str(tmp_path)]) == 0, capsys.readouterr().err
+    notebook = nbformat.read(path, as_version=4)
+    assert [(cell.outputs, cell.execution_count) for cell in notebook.cells] == [([], 1), ([], 2)]
+    assert "widgets" not in notebook.metadata
+
+
+@pytest.mark.parametrize(
+    ("count", "complaint"),
+    [
+        ("5", "count: the same picture for 5 and 9"),
+        ("count // (count < 9)", "count: not one picture for each of 5 and 9"),
+        ("next(calls)", "count: the picture for 5 is not always the same"),
+    ],
+    ids=["ignored", "fails", "random"],
+)
+def test_a_live_control_that_does_nothing_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: str, complaint: str
+) -> None:
+    cells = "import itertools; calls = itertools.count(2)", LIVE.replace("{count}", count)
+    path = write(tmp_path, "01-idle", *cells)
+    before = path.read_bytes()
+    assert execute_book.main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "01-idle: FAILED\nExpected each live control to change its picture; got\n" in said
+    assert complaint in said.splitlines()
+    assert path.read_bytes() == before
 
 
 def test_figures_are_stored_with_few_colours_and_look_the_same() -> None:

@@ -1,18 +1,18 @@
 """Execute the chapters of a folder in place and keep of the outputs only what repeats itself.
 
 Each chapter runs in a kernel of its own, started in the chapter's folder by the Python that runs
-this script. Two runs on one machine write the same bytes: times, versions and random identifiers
-are dropped or renamed. What each chapter cost is printed. A chapter in which a cell fails, or that
-costs too much for a small machine, is reported and left as it was.
+this script. Two runs on one machine write the same bytes: times, versions and live controls are
+dropped. What each chapter cost is printed. A chapter in which a cell fails, a live control does
+nothing, or that costs too much for a small machine, is reported and left as it was.
 
     python book/_scripts/execute_book.py book                    # all chapters, in place
     python book/_scripts/execute_book.py book --only 02-integrators
 """
 
 import argparse
+import ast
 import base64
 import io
-import json
 import os
 import sys
 import tempfile
@@ -33,10 +33,19 @@ from PIL import Image
 CELL_TIMEOUT = 120
 CHAPTER_SECONDS = 180
 CHAPTER_MEMORY = 1.2e9  # bytes, at the kernel's peak: what a free hosted notebook can spare
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
-# Run in the kernel after the last cell: the most memory it ever had, in bytes. On Linux the peak
-# that getrusage knows includes that of the program which started the kernel.
+# Run in the kernel after the last cell: the live controls that do nothing, as a list of texts.  A
+# namespace of its own keeps the names apart, whatever the chapter has done to them.
+IDLE_CONTROLS = f"""
+import builtins as _builtins
+_own = {{}}
+_builtins.exec({Path(__file__).with_name("live_controls.py").read_text(encoding="utf-8")!r}, _own)
+_own["idle_controls"]()
+"""
+
+# Run in the kernel after that: the most memory it ever had, in bytes. On Linux the peak that
+# getrusage knows includes that of the program which started the kernel.
 PEAK_MEMORY = """
 import pathlib as _pathlib, re as _re, sys as _sys
 _status = _pathlib.Path("/proc/self/status")
@@ -68,6 +77,10 @@ class Cost:
 
 class TooCostly(Exception):
     """A chapter took more time or memory than it may."""
+
+
+class IdleControl(Exception):
+    """A live control of a chapter changes nothing."""
 
 
 class Client(NotebookClient):
@@ -112,9 +125,13 @@ def with_fewer_colours(picture: str) -> str:
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Return the executed notebook without what differs from one run to the next."""
+    """Return the executed notebook without what differs from one run to the next.
+
+    Nor are live controls kept, neither their view nor their state: without a kernel a page would
+    show controls that do nothing, and would fetch from another host the scripts that draw them.
+    """
     notebook.metadata = NotebookNode(
-        {key: value for key, value in notebook.metadata.items() if key in ("mystnb", "widgets")}
+        {key: value for key, value in notebook.metadata.items() if key == "mystnb"}
     )
     notebook.metadata.kernelspec = NotebookNode(
         display_name="Python 3", language="python", name="python3"
@@ -122,15 +139,13 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     notebook.metadata.language_info = NotebookNode(name="python")
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        for output in cell.get("outputs", []):
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [out for out in cell.outputs if WIDGET_VIEW not in out.get("data", {})]
+        for output in cell.outputs:
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = with_fewer_colours(output.data["image/png"])
-
-    models = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    text = json.dumps(notebook)
-    for number, model in enumerate(models):
-        text = text.replace(model, f"{number:032x}")
-    return nbformat.from_dict(json.loads(text))
+    return notebook
 
 
 def execute(path: Path, *, environment: dict[str, str], timeout: float = CELL_TIMEOUT) -> Cost:
@@ -140,29 +155,35 @@ def execute(path: Path, *, environment: dict[str, str], timeout: float = CELL_TI
     ------
     TooCostly
         If it took more than `CHAPTER_SECONDS` or `CHAPTER_MEMORY`.
+    IdleControl
+        If a live control shows the same picture for two of its values, or none.
     CellExecutionError, CellTimeoutError, DeadKernelError
         If a cell fails, takes more than `timeout` seconds or ends the kernel. The file then stays
         as it was, in all cases.
     """
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(PEAK_MEMORY))
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in (IDLE_CONTROLS, PEAK_MEMORY)]
     client = Client(
         notebook,
         kernel_name="python3",
         timeout=timeout,
         record_timing=False,
         coalesce_streams=True,
-        store_widget_state=True,
+        store_widget_state=True,  # without it nbclient fails on what a live figure shows
         resources={"metadata": {"path": str(path.parent)}},
     )
     start = time.perf_counter()
     client.execute(env=environment)
     seconds = time.perf_counter() - start
-    (peak,) = notebook.cells.pop().outputs
+    (peak,), (idle,) = (notebook.cells.pop().outputs for _ in range(2))
     cost = Cost(seconds, client.longest_cell, int(peak.data["text/plain"]))
     if seconds > CHAPTER_SECONDS or cost.memory > CHAPTER_MEMORY:
         allowed = f"{CHAPTER_SECONDS} s and {CHAPTER_MEMORY / 1e6:.0f} MB"
         raise TooCostly(f"A chapter may take at most {allowed}; this one took {cost}.")
+    if controls := ast.literal_eval(idle.data["text/plain"]):
+        raise IdleControl(
+            "Expected each live control to change its picture; got\n" + "\n".join(controls)
+        )
     written = path.with_suffix(".ipynb.new")
     nbformat.write(normalise(notebook), written)
     written.replace(path)
@@ -190,7 +211,13 @@ def execute_folder(
         for path in chapters(folder, only):
             try:
                 cost = execute(path, timeout=timeout, environment=environment)
-            except (CellExecutionError, CellTimeoutError, DeadKernelError, TooCostly) as error:
+            except (
+                CellExecutionError,
+                CellTimeoutError,
+                DeadKernelError,
+                TooCostly,
+                IdleControl,
+            ) as error:
                 failed.append(path.stem)
                 print(f"{path.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
             else:
