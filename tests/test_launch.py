@@ -1,18 +1,25 @@
 """The repository's address is one setting, and every button leads to a file that is there."""
 
+import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import distribution, distributions
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from zipfile import ZipFile
 
 import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from packaging.version import Version
 
 import render_book
 import set_address
@@ -22,6 +29,10 @@ SAMPLE = "https://github.com/Some-Body/srnn.book"
 SITE = "https://some-body.github.io/srnn.book/"
 FILES = ("_config.yml", "_toc.yml", "README.md", "CITATION.cff", "pyproject.toml")
 CHAPTERS = sorted(path.name for path in (ROOT / "book").glob("*.ipynb"))
+# The script beside lowest.py, which it imports.
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(ROOT / ".ci"))
+    HOSTED: dict[str, Any] = runpy.run_path(str(ROOT / ".ci" / "hosted.py"))
 
 
 @pytest.fixture
@@ -278,3 +289,137 @@ def test_every_launch_link_of_the_built_pages_names_a_file_that_exists(tree: Pat
         (download,) = [link for text, link in found.items() if text == stored.suffix]
         assert (page.parent / download).resolve() == site / "_sources" / file
         assert (page.parent / download).read_bytes() == (source / file).read_bytes()
+
+
+# The setup cell on a hosted notebook service
+
+
+def repack(name: str, folder: Path) -> None:
+    """Make a wheel of an installed package, for an index without a network."""
+    package = distribution(name)
+    files = [f for f in package.files or [] if ".." not in f.parts and f.suffix != ".pyc"]
+    with ZipFile(folder / f"{name}-{package.version}-py3-none-any.whl", "w") as wheel:
+        for file in files:
+            wheel.write(str(package.locate_file(file)), str(file))
+
+
+def describe(name: str, version: str) -> str:
+    return f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+
+
+def write_empty_wheel(name: str, version: str, folder: Path) -> None:
+    """Make a wheel with nothing in it, of a version that pip would prefer to any other."""
+    info = f"{name}-{version}.dist-info"
+    with ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{info}/METADATA", describe(name, version))
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that stands for the package index: srnn, what it lacks, and temptations."""
+    folder = tmp_path_factory.mktemp("wheels")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", folder, ROOT], check=True, env=offline(folder))
+    for name in ("jaxtyping", "wadler_lindig"):
+        repack(name, folder)
+    for name in ("numpy", "torch"):
+        write_empty_wheel(name, "99.0", folder)
+    return folder
+
+
+def offline(wheels: Path) -> dict[str, str]:
+    """Return the environment of a pip that knows no index but a folder, and no settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    own = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels), "PIP_CONFIG_FILE": os.devnull}
+    return kept | own | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+@dataclass(frozen=True)
+class Service:
+    """An interpreter that has the packages of this one, but srnn and what comes with it."""
+
+    python: Path
+    prefix: Path
+    versions: dict[str, str]
+
+    def added(self) -> dict[str, str]:
+        (site,) = self.prefix.glob("lib/python*/site-packages")
+        return {d.name: d.version for d in distributions(path=[str(site)])}
+
+
+def service(folder: Path, *, without: Iterable[str] = (), **versions: str) -> Service:
+    """Make a service that tells pip of the lowest allowed versions, or of others that are given.
+
+    The code of the packages is that of this environment, by links. Only what is said of the
+    versions of those that srnn needs is another: it is what pip decides by.
+    """
+    lowest = dict(pin.split("==") for pin in HOSTED["lowest"]())
+    versions = {n: v for n, v in (lowest | versions).items() if n not in {"jaxtyping", *without}}
+    absent = {"srnn", "jaxtyping", "wadler_lindig", *without}
+    machine = folder / "machine"
+    machine.mkdir()
+    for entry in Path(distribution("pip").locate_file("")).iterdir():
+        name = entry.name.partition("-")[0] if entry.suffix == ".dist-info" else entry.name
+        described_anew = entry.suffix == ".dist-info" and name in versions
+        if name not in absent and entry.suffix != ".pth" and not described_anew:
+            (machine / entry.name).symlink_to(entry)
+    for name, version in versions.items():
+        info = machine / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(describe(name, version), encoding="utf-8")
+    prefix = folder / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], check=True)
+    (site,) = prefix.glob("lib/python*/site-packages")
+    # What stands in a folder that is named in this way pip sees, and may not change.
+    (site / "machine.pth").write_text(f"{machine}\n", encoding="utf-8")
+    return Service(prefix / "bin" / "python", prefix, versions)
+
+
+@pytest.mark.slow
+def test_the_setup_cell_brings_what_is_missing_and_keeps_the_lowest_numpy_and_torch(
+    tmp_path: Path, wheels: Path
+) -> None:
+    (wheel,) = wheels.glob("srnn-*.whl")
+    for number, cell in enumerate({HOSTED["setup_cell"](ROOT / "book" / n) for n in CHAPTERS}):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        machine = service(folder)
+        assert Version(machine.versions["torch"]) < Version(distribution("torch").version)
+        outcome = HOSTED["run"](
+            machine.python, HOSTED["from_wheel"](cell, wheel), offline(wheels), folder
+        )
+        assert HOSTED["complaint"](outcome, machine.versions, machine.prefix) is None
+        assert set(machine.added()) == {"srnn", "jaxtyping", "wadler_lindig"}
+
+
+def test_the_setup_cell_fails_where_torch_is_too_old_and_still_keeps_it(
+    tmp_path: Path, wheels: Path
+) -> None:
+    (wheel,) = wheels.glob("srnn-*.whl")
+    machine = service(tmp_path, torch="1.0")
+    cell = HOSTED["from_wheel"](HOSTED["setup_cell"](ROOT / "book" / CHAPTERS[0]), wheel)
+    outcome = HOSTED["run"](machine.python, cell, offline(wheels), tmp_path)
+    assert "No module named 'srnn'" in outcome.error
+    assert "torch==1.0" in outcome.output
+    assert machine.added() == {}
+    assert HOSTED["complaint"](outcome, machine.versions, machine.prefix)
+
+
+@pytest.mark.slow
+def test_the_setup_cell_installs_torch_where_there_is_none(tmp_path: Path, wheels: Path) -> None:
+    (wheel,) = wheels.glob("srnn-*.whl")
+    machine = service(tmp_path, without=["torch"])
+    cell = HOSTED["from_wheel"](HOSTED["setup_cell"](ROOT / "book" / CHAPTERS[0]), wheel)
+    HOSTED["run"](machine.python, cell, offline(wheels), tmp_path)
+    assert machine.added()["torch"] == "99.0"
+    assert "numpy" not in machine.added()
+
+
+def test_the_weekly_run_repeats_this_with_the_lowest_versions_themselves() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text("utf-8"))
+    runs = [step.get("run") for step in workflow["jobs"]["hosted"]["steps"]]
+    assert "make hosted" in runs
