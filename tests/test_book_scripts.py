@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -160,6 +161,28 @@ def test_live_controls_are_moved_in_the_kernel_and_not_stored(
     notebook = nbformat.read(path, as_version=4)
     assert [(cell.outputs, cell.execution_count) for cell in notebook.cells] == [([], 1), ([], 2)]
     assert "widgets" not in notebook.metadata
+
+
+def test_what_a_live_figure_shows_is_not_sent_back_to_the_kernel() -> None:
+    sent: list[object] = []
+    session = SimpleNamespace(msg=lambda *_, **__: "message")
+    kernel = SimpleNamespace(session=session, shell_channel=SimpleNamespace(send=sent.append))
+    client = execute_book.Client(new_notebook())
+    client.kc = kernel
+    client.widget_state = {"comm": {}}
+    kind = {"_model_module": "@jupyter-widgets/output", "_model_name": "OutputModel"}
+    opened = {"content": {"comm_id": "comm", "data": {"state": kind | {"outputs": []}}}}
+    output = client.on_comm_open_jupyter_widget(opened)
+    shown = {
+        "header": {"msg_type": "display_data"},
+        "msg_type": "display_data",
+        "parent_header": {},
+        "content": {"data": {"text/plain": "a figure"}, "metadata": {}},
+    }
+    cell: list[object] = []
+    output.output(cell, shown, None, 0)
+    output.clear_output(cell, {"parent_header": {}, "content": {"wait": False}}, 0)
+    assert (sent, cell) == ([], [])
 
 
 @pytest.mark.parametrize(

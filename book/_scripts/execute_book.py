@@ -25,6 +25,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.output_widget import OutputWidget
 from nbformat import NotebookNode
 from PIL import Image
 
@@ -83,10 +84,25 @@ class IdleControl(Exception):
     """A live control of a chapter changes nothing."""
 
 
+class SilentOutput(OutputWidget):
+    """Keeps what a live figure shows out of the cell's outputs, and does not tell the kernel.
+
+    What nbclient's own class sends goes out by the channel on which nbclient waits for the end of
+    the cell. It can then miss that end, and wait until the time of the cell is over.
+    """
+
+    def sync_state(self) -> None:
+        """Send nothing."""
+
+
 class Client(NotebookClient):
     """Executes a chapter and measures what it costs."""
 
     longest_cell = 0.0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.widget_registry["@jupyter-widgets/output"]["OutputModel"] = SilentOutput
 
     async def async_execute_cell(self, cell: NotebookNode, *args: Any, **options: Any) -> Any:
         """Execute one cell, as `NotebookClient` does."""
