@@ -13,10 +13,10 @@ from sphinx.application import Sphinx
 def keep_one(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
 ) -> None:
-    """Drop the scripts of a page that are there already, if under another priority."""
+    """Drop the scripts of a page that are there already, without a file as None or as ''."""
     found: dict[Any, Any] = {}
     for script in context["script_files"]:
-        found.setdefault((script.filename, *sorted(script.attributes.items())), script)
+        found.setdefault((script.filename or "", *sorted(script.attributes.items())), script)
     context["script_files"] = list(found.values())
 
 
