@@ -1,5 +1,7 @@
 """The chapters as they are stored: executed in order, readable without a kernel, accessible."""
 
+import importlib
+import pkgutil
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
+
+import srnn
 
 ROOT = Path(__file__).resolve().parent.parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -183,3 +187,120 @@ def test_every_cited_work_is_in_the_bibliography(path: Path) -> None:
     known = set(re.findall(r"^@\w+\{(\S+),", bibliography, flags=re.MULTILINE))
     cited = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", prose(path))
     assert {key.strip() for keys in cited for key in keys.split(",")} <= known
+
+
+# What every chapter has
+
+STUDIED = [path for path in NUMBERED if not path.stem.startswith("08")]
+DEGREES = ("easy", "medium", "hard", "research")
+each_studied_chapter = pytest.mark.parametrize("path", STUDIED, ids=lambda path: path.stem)
+
+
+def headings(path: Path) -> list[str]:
+    return re.findall(r"^## (.+)$", prose(path), flags=re.MULTILINE)
+
+
+@each_studied_chapter
+def test_a_chapter_has_its_sections_in_order(path: Path) -> None:
+    """The page of the paper's tables has a shape of its own."""
+    assert ":::{admonition} What you will learn" in read(path).cells[1].source
+    wanted = ["When it fails", "Summary", "Exercises", "In the library"]
+    assert [title for title in headings(path) if title in wanted] == wanted
+    assert set(headings(path)[-2:]) & {"In the library"}, "only references may follow"
+
+
+@each_studied_chapter
+def test_exercises_go_from_easy_to_research(path: Path) -> None:
+    titles = re.findall(r"\{exercise(?:-start)?\} (\w+): \S+", prose(path))
+    assert 3 <= len(titles) <= 5
+    assert set(titles) <= set(DEGREES)
+    assert titles == sorted(titles, key=DEGREES.index)
+    assert titles[0] == "easy"
+    assert titles[-1] in ("hard", "research")
+
+
+@each_chapter
+def test_the_outputs_of_a_cell_are_small(path: Path) -> None:
+    """A figure of a page's width is below 100 kB, a page of a slider below 150 kB."""
+    for cell in code_cells(path):
+        assert len(printed(cell)) < 4_000, cell.source
+        for kind, content in data_of(cell):
+            assert len(str(content)) < (150_000 if kind == "text/html" else 100_000), cell.source
+
+
+@each_chapter
+def test_printed_numbers_are_asserted(path: Path) -> None:
+    """At least three cells print a number and assert something in the same cell."""
+    both = [
+        cell
+        for cell in code_cells(path)
+        if re.search(r"\d", printed(cell))
+        and re.search(r"^\s*(assert |torch\.testing\.assert_close\()", cell.source, re.MULTILINE)
+    ]
+    assert len(both) >= 3
+
+
+MOVING = r"srnn\.widgets\.(slider|ball|bodies)\("
+INTERACTIVE = ("01", "02", "04", "05", "07")
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in NUMBERED if p.stem[:2] in (*INTERACTIVE, "06")], ids=lambda path: path.stem
+)
+def test_a_chapter_has_something_that_moves_without_a_kernel(path: Path) -> None:
+    shown = [
+        text
+        for cell in code_cells(path)
+        if re.search(MOVING, cell.source)
+        for kind, text in data_of(cell)
+        if kind == "text/html"
+    ]
+    assert shown, "its page is stored, so that it works without a kernel"
+    for text in shown:
+        assert re.search(r"<(input|button)\b", text), "no control"
+        assert not re.search(r"""(src|href)=["'](https?:)?//""", text), "asks another host"
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in NUMBERED if p.stem[:2] in INTERACTIVE], ids=lambda path: path.stem
+)
+def test_a_chapter_has_a_control_that_computes_where_there_is_a_kernel(path: Path) -> None:
+    assert any("srnn.widgets.live(" in cell.source for cell in code_cells(path))
+
+
+def test_the_billiard_and_the_three_bodies_are_animated() -> None:
+    source = {path.stem: "\n".join(c.source for c in code_cells(path)) for path in NUMBERED}
+    assert "srnn.widgets.bodies(" in source["06-three-body"]
+    assert "srnn.widgets.ball(" in source["07-rebound"]
+
+
+# Every public name has its place in a chapter
+
+
+def public_modules() -> list[str]:
+    found = [info.name for info in pkgutil.iter_modules(srnn.__path__)]
+    return ["srnn", *(f"srnn.{name}" for name in found if not name.startswith("_"))]
+
+
+def names_in_chapters() -> set[str]:
+    """Return the words of code and of references to the library; a word of plain prose is none."""
+    found: set[str] = set()
+    for path in CHAPTERS:
+        for cell in read(path).cells:
+            if cell.cell_type == "code":
+                found |= set(re.findall(r"\w+", cell.source))
+            else:
+                for text in re.findall(r"`[^`\n]+`", cell.source):
+                    found |= set(re.findall(r"\w+", text))
+    return found
+
+
+def test_every_public_name_is_in_a_chapter() -> None:
+    known = names_in_chapters()
+    missing = {
+        f"{module}.{name}"
+        for module in public_modules()
+        for name in importlib.import_module(module).__all__
+        if name not in known
+    }
+    assert missing == set()
