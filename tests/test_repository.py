@@ -414,6 +414,37 @@ def test_the_citation_names_the_paper_and_the_developers() -> None:
     assert paper["year"] == 2020
 
 
+def test_the_book_says_how_to_cite_it_as_the_citation_file_does() -> None:
+    page, citation = read("book/references.md"), read_yaml("CITATION.cff")
+    entries = dict(re.findall(r"^@(\w+)\{(.*?)^\}", page, flags=re.MULTILINE | re.DOTALL))
+    assert set(entries) == {"software", "inproceedings"}
+    for value in (citation["title"], citation["version"], citation["license"]):
+        assert f"{{{value}}}" in entries["software"]
+    (paper,) = citation["references"]
+    for value in (paper["title"], str(paper["year"]), paper["url"]):
+        assert f"{{{value}}}" in entries["inproceedings"]
+    assert entries["inproceedings"].strip() in read("README.md")
+
+
+def test_the_glossary_has_each_word_once_and_says_where_it_comes_from() -> None:
+    (text,) = re.findall(
+        r"```\{glossary\}\n:sorted:\n\n(.*?)```", read("book/glossary.md"), re.DOTALL
+    )
+    entries = [entry.split("\n", 1) for entry in text.strip().split("\n\n")]
+    words = [word for word, _ in entries]
+    assert len(words) == len(set(words)) >= 25
+    for word, meaning in entries:
+        assert re.search(r"\{doc\}`(\d\d-[a-z-]+|notation)`", meaning), word
+
+
+def test_what_the_page_on_tests_names_exists() -> None:
+    page = read("book/testing.md")
+    for name in re.findall(r"`(tests/[\w/.]+)`", page):
+        assert (ROOT / name).exists(), name
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)`", page)) <= targets
+
+
 def test_the_licences_are_named() -> None:
     assert "MIT License" in read("LICENSE")
     assert "The srnn developers" in read("LICENSE")
