@@ -1,0 +1,87 @@
+"""Every page in a browser, from a server and from a disk: whole, readable, within the screen."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from browsing import arrives, complaints, forget, open_page, requests
+from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
+
+# Pages that the theme makes.
+OTHER_PAGES = ("search.html", "genindex.html", "py-modindex.html", "_modules/index.html")
+
+# What of a page's article a reader should not see: formulas left alone, those with an error in
+# them, marks of TeX and of MyST in the text outside of code.
+LOOK_FOR_SOURCE = r"""
+const article = document.querySelector("article");
+const formulas = [...article.querySelectorAll(".math")];
+const copy = article.cloneNode(true);
+copy.querySelectorAll("pre, code, script, style, mjx-container").forEach(node => node.remove());
+const text = copy.textContent;
+const roles = "cite|code|doc|download|eq|figure|glue|image|math|numref|prf|py|ref|sub|sup|term";
+return {
+  formulas: formulas.length,
+  bare: formulas.filter(node => !node.querySelector("mjx-container")).map(node => node.textContent),
+  wrong: [...document.querySelectorAll("mjx-merror")].map(node => node.dataset.mjxError),
+  marks: text.match(/.{0,30}(\$|\\[(\[]|\\begin).{0,30}/g) || [],
+  directives: text.match(
+    new RegExp(".{0,30}(:::|```|~~~|\\{[a-z:-]+\\}`|\\{(" + roles + ")[:a-z-]*\\}).{0,30}", "g")
+  ) || [],
+};
+"""
+
+# A phone widens its window to the widest thing on a page, so the window is not what to compare
+# with. What is cut off or scrolls within a box of its own does not count, and is to be in reach of
+# the keyboard where it scrolls.
+LOOK_FOR_WIDTH = """
+const screen_ = arguments[0];
+const wide = [];
+const unreached = [];
+for (const node of document.querySelectorAll(".bd-article-container *")) {
+  const style = getComputedStyle(node);
+  if (node.scrollWidth > node.clientWidth + 1 && ["auto", "scroll"].includes(style.overflowX)
+      && node.clientWidth && node.tabIndex < 0 && !node.querySelector("a, button, [tabindex='0']"))
+    unreached.push(node.outerHTML.slice(0, 100));
+  if (node.getBoundingClientRect().right <= screen_ + 1) continue;
+  let box = node.parentElement;
+  while (box !== document.body && getComputedStyle(box).overflowX === "visible")
+    box = box.parentElement;
+  if (box === document.body) wide.push(node.outerHTML.slice(0, 100));
+}
+return {page: document.scrollingElement.scrollWidth, wide, unreached};
+"""
+
+
+def test_every_page_is_whole_and_from_the_site_alone(
+    browser: WebDriver, address: str, pages: list[Path]
+) -> None:
+    assert pages
+    formulas = 0
+    forget(browser)
+    for name in (*(f"book/{page.name}" for page in pages), *OTHER_PAGES):
+        open_page(browser, address, name)
+        asked, failed = requests(browser)
+        assert asked, name
+        assert failed == [], name
+        assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+        assert complaints(browser) == [], name
+        found = browser.execute_script(LOOK_FOR_SOURCE)
+        formulas += found.pop("formulas")
+        assert found == {"bare": [], "wrong": [], "marks": [], "directives": []}, name
+    assert formulas
+
+
+def test_the_first_page_leads_to_the_book(browser: WebDriver, address: str) -> None:
+    browser.get(f"{address}/index.html")
+    assert arrives(browser, "/book/intro.html")
+    assert browser.find_elements(By.TAG_NAME, "article")
+
+
+def test_no_page_scrolls_sideways_on_a_phone(
+    reader: Callable[..., WebDriver], served: str, pages: list[Path]
+) -> None:
+    browser = reader("phone", color_scheme="light", reduced_motion="reduce")
+    for name in (*(f"book/{page.name}" for page in pages), *OTHER_PAGES):
+        open_page(browser, served, name)
+        found = browser.execute_script(LOOK_FOR_WIDTH, 390)
+        assert found == {"page": 390, "wide": [], "unreached": []}, name
