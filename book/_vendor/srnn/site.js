@@ -9,9 +9,10 @@
   const mendNames = () => {
     for (const seen of document.querySelectorAll("summary[aria-label], .search-button-field[aria-label]"))
       seen.removeAttribute("aria-label");
-    // One of three icons shows; the button has a name of its own.
-    for (const icon of document.querySelectorAll(".theme-switch-button svg")) {
+    // One of three icons shows; the button has a name of its own. Icons become pictures later.
+    for (const icon of document.querySelectorAll(".theme-switch-button :is(i, svg)")) {
       icon.querySelector("title")?.remove();
+      icon.removeAttribute("title");
       icon.removeAttribute("aria-labelledby");
       icon.setAttribute("aria-hidden", "true");
     }
