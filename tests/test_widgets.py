@@ -2,13 +2,16 @@ import base64
 import io
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 
 import ipywidgets
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from nbformat import NotebookNode
 from PIL import Image
 
 mpl.use("Agg")
@@ -403,3 +406,47 @@ def test_bad_bodies_are_refused() -> None:
             bodies(**changed)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Expected `paths` to be a torch"):
         bodies(paths=[GUESS.tolist()])
+
+
+# In the chapters
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+CHAPTERS = sorted(BOOK.glob("*.ipynb"))
+
+
+def chapter(number: str) -> NotebookNode:
+    (path,) = BOOK.glob(f"{number}-*.ipynb")
+    return nbformat.read(path, as_version=4)
+
+
+def shown(notebook: NotebookNode) -> str:
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    return "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
+
+
+@pytest.mark.parametrize("number", ["01", "02", "04", "05", "07"])
+def test_a_chapter_has_a_slider_and_a_live_figure_after_a_word_on_the_kernel(number: str) -> None:
+    notebook = chapter(number)
+    assert 'class="srnn-slider"' in shown(notebook)
+    places = [i for i, cell in enumerate(notebook.cells) if "srnn.widgets.live(" in cell.source]
+    assert places
+    for place in places:
+        assert {"live", "nbval-ignore-output"} <= set(notebook.cells[place].metadata.tags)
+        assert "needs a running kernel" in notebook.cells[place - 1].source
+
+
+@pytest.mark.parametrize(("number", "kind"), [("06", "srnn-bodies"), ("07", "srnn-ball")])
+def test_the_bodies_and_the_ball_move(number: str, kind: str) -> None:
+    figures = Elements(shown(chapter(number))).of("figure")
+    assert sum(kind in str(figure.get("class")).split() for figure in figures) == 1
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_no_chapter_stores_what_only_a_kernel_can_move(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert "widgets" not in notebook.metadata
+    assert "application/vnd.jupyter.widget" not in path.read_text(encoding="utf-8")
+    for cell in notebook.cells:
+        if "srnn.widgets.live(" in cell.source and cell.cell_type == "code":
+            assert cell.outputs == []
