@@ -84,7 +84,7 @@ wheel: $(STAMP)
 	cd $(BUILD)/wheel && $(notdir $(BIN))/python -c \
 	  "import srnn; print('srnn', srnn.__version__, 'from', srnn.__file__)"
 
-# Downloads the lowest allowed PyTorch and NumPy; one to two minutes and several gigabytes, where pip
+# Downloads the lowest allowed PyTorch and NumPy: minutes, and several gigabytes where pip
 # finds no PyTorch without CUDA.
 hosted: $(STAMP)
 	$(BIN)/python .ci/hosted.py --output $(BUILD)/hosted
