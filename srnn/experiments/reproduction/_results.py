@@ -49,6 +49,26 @@ _MODES = {
 }
 
 
+def row_label(
+    column: str, model: str, train: str, test: str, mode: str, *, with_mode: bool = True
+) -> str:
+    """Name a row as the tables do, whether it is stored or not.
+
+    Examples
+    --------
+    >>> row_label("faithful", "hnet", "L", "L", "iso")
+    'H-NET L-L, ISO'
+    """
+    name = _NETS.get(model, model)
+    if (column, model) == ("improved", "hnet") and mode in ("iso", "isotrain"):
+        name += ", distilled"  # its start is the quadratic H's, unlike in every other row
+    way = f" {train}-{test}" if train != "none" else f" {test}" if test != "none" else ""
+    how = _MODES.get(mode, mode) if with_mode else ""
+    if model in ("perfect", "zero"):  # nothing starts anywhere
+        how = ""
+    return f"{name}{way}{', ' if how else ''}{how}"
+
+
 @dataclass(frozen=True)
 class Result:
     """One stored cell.
@@ -122,13 +142,7 @@ class Result:
     @property
     def label(self) -> str:
         """The row's name in a table."""
-        way = f" {self.train}-{self.test}" if self.train != "none" else ""
-        if self.train == "none" and self.test != "none":
-            way = f" {self.test}"
-        mode = _MODES.get(self.mode, self.mode)
-        if self.model in ("perfect", "zero"):  # nothing starts anywhere
-            mode = ""
-        return f"{_NETS.get(self.model, self.model)}{way}{', ' if mode else ''}{mode}"
+        return row_label(self.column, self.model, self.train, self.test, self.mode)
 
     @property
     def published(self) -> tuple[float, float] | None:
