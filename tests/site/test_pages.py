@@ -13,7 +13,7 @@ OTHER_PAGES = ("search.html", "genindex.html", "py-modindex.html", "_modules/ind
 # What of a page's article a reader should not see: formulas left alone, those with an error in
 # them, marks of TeX and of MyST in the text outside of code.
 LOOK_FOR_SOURCE = r"""
-const article = document.querySelector("article");
+const article = document.querySelector(".bd-article-container");
 const formulas = [...article.querySelectorAll(".math")];
 const copy = article.cloneNode(true);
 copy.querySelectorAll("pre, code, script, style, mjx-container").forEach(node => node.remove());
