@@ -136,10 +136,15 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
             wrong = "NumPy or PyTorch was installed again"
         added = sorted(set(outcome.versions) - set(before))
         print(f"{notebook.stem}: {wrong or f'added {len(added)} packages'}", flush=True)
+        if added:
+            print(f"  {', '.join(added)}", flush=True)
         failed += bool(wrong)
-        # The next chapter begins where this one did.
-        call(python, "-m", "pip", "uninstall", "-q", "-y", *added)
-    print(f"added each time: {', '.join(added)}")
+        # The next chapter begins where this one did, also after one that has replaced something.
+        if added:
+            call(python, "-m", "pip", "uninstall", "-q", "-y", *added)
+        if wrong:
+            call(python, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", *pins)
+            untouched = stamps(python)
     return 1 if failed else 0
 
 

@@ -111,6 +111,15 @@ def test_code_reads_and_writes_no_file_by_a_path_of_its_own(path: Path) -> None:
 
 
 @each_chapter
+def test_code_uses_public_names_only(path: Path) -> None:
+    private = re.compile(
+        r"^\s*(?:from|import)\s+srnn\S*\._|\bimport\s+_|\bsrnn(?:\.\w+)*\._\w", re.M
+    )
+    for cell in code_cells(path):
+        assert not private.search(cell.source), cell.source
+
+
+@each_chapter
 def test_the_first_code_cell_is_the_setup(path: Path) -> None:
     setup = code_cells(path)[0]
     assert re.search(r"^\s*import srnn\b", setup.source, flags=re.MULTILINE)
@@ -132,10 +141,13 @@ def test_numbers_are_asserted(path: Path) -> None:
 def test_every_figure_has_a_caption_and_says_what_is_to_be_seen(path: Path) -> None:
     for cell in code_cells(path):
         pictures = sum(kind in IMAGES for kind, _ in data_of(cell))
-        if pictures:
+        # Sliders and animations describe each of their pictures themselves.
+        moving = sum(kind == "text/html" and "<figure" in text for kind, text in data_of(cell))
+        if pictures or moving:
             settings = cell.metadata.get("mystnb", {})
-            assert pictures == 1, f"one figure a cell: {cell.source}"
-            assert is_a_description(settings.get("image", {}).get("alt")), cell.source
+            assert pictures + moving == 1, f"one figure a cell: {cell.source}"
+            if pictures:
+                assert is_a_description(settings.get("image", {}).get("alt")), cell.source
             figure = settings.get("figure", {})
             assert len(figure.get("caption", "").split()) >= 3, cell.source
             assert re.fullmatch(r"fig-[a-z0-9-]+", figure.get("name", "")), cell.source
@@ -283,15 +295,20 @@ def public_modules() -> list[str]:
 
 
 def names_in_chapters() -> set[str]:
-    """Return the words of code and of references to the library; a word of plain prose is none."""
+    """Return the names that code takes from somewhere, and those of references to the library.
+
+    A variable that has the name of a function is not the function.
+    """
     found: set[str] = set()
     for path in CHAPTERS:
         for cell in read(path).cells:
             if cell.cell_type == "code":
-                found |= set(re.findall(r"\w+", cell.source))
+                found |= set(re.findall(r"\.(\w+)", cell.source))
+                for names in re.findall(r"^\s*from \S+ import (.+)$", cell.source, re.MULTILINE):
+                    found |= set(re.findall(r"\w+", names))
             else:
                 for text in re.findall(r"`[^`\n]+`", cell.source):
-                    found |= set(re.findall(r"\w+", text))
+                    found |= set(re.findall(r"\.(\w+)", text))
     return found
 
 

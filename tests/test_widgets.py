@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from nbformat import NotebookNode
 from PIL import Image
@@ -19,6 +20,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 from srnn import systems, widgets
+from srnn.plotting import COLOURS
 from srnn.widgets._live import made
 
 
@@ -450,3 +452,21 @@ def test_no_chapter_stores_what_only_a_kernel_can_move(path: Path) -> None:
     for cell in notebook.cells:
         if "srnn.widgets.live(" in cell.source and cell.cell_type == "code":
             assert cell.outputs == []
+
+
+def test_small_marks_keep_their_colour_beside_large_areas() -> None:
+    def landscape(_: int) -> Figure:
+        figure, ax = plt.subplots(figsize=(4, 3))
+        x, y = np.meshgrid(np.linspace(-1, 1, 80), np.linspace(-1, 1, 80))
+        ax.contourf(x, y, np.hypot(x, y), levels=60, cmap="Greys")
+        ax.plot([0.3], [0.2], "o", color=COLOURS["blue"])
+        ax.plot([-0.3], [0.2], "s", color=COLOURS["vermilion"])
+        return figure
+
+    page = widgets.slider(landscape, [0], name="landscape", alt=str)
+    (image,) = Elements(page.data).of("img")
+    data = base64.b64decode(str(image["src"]).partition(",")[2])
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=float).reshape(-1, 3)
+    for name in ("blue", "vermilion"):
+        wanted = [255 * part for part in to_rgb(COLOURS[name])]
+        assert np.abs(pixels - wanted).max(axis=1).min() < 8, name

@@ -118,6 +118,13 @@ def citation(text: str, address: Address) -> str:
     )
 
 
+def references(text: str, address: Address) -> str:
+    """Return the page of references, where the software's entry says where it is."""
+    text = re.sub(r"^  url     = .*\n", "", text, flags=re.MULTILINE)
+    line = f"  url     = {{{address.repository}}},\n" if address.known else ""
+    return replace_once(r"^  license = \{MIT\},\n", f"  license = {{MIT}},\n{line}", text, "the entry")
+
+
 def pyproject(text: str, address: Address) -> str:
     """Return pyproject.toml with a table of addresses, which the package index shows."""
     table = (
@@ -187,6 +194,7 @@ def places(root: Path) -> dict[Path, Callable[[str, Address], str]]:
         root / "_config.yml": config,
         root / "README.md": readme,
         root / "CITATION.cff": citation,
+        root / "book" / "references.md": references,
         root / "pyproject.toml": pyproject,
         **dict.fromkeys(sorted((root / "book").glob("*.ipynb")), notebook),
     }

@@ -106,6 +106,9 @@ def _small_png(figure: Figure, dpi: int) -> bytes:
     with io.BytesIO() as drawn, io.BytesIO() as small:
         figure.savefig(drawn, format="png", dpi=dpi)
         with Image.open(drawn) as picture:
-            reduced = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+            # Not the usual median cut: beside large areas it gives up the colours of small marks.
+            reduced = picture.convert("RGB").quantize(
+                64, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+            )
         reduced.save(small, format="png", optimize=True)
         return small.getvalue()

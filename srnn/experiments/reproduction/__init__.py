@@ -7,8 +7,11 @@ where it stopped.
 """
 
 from srnn.experiments.reproduction._cells import COLUMNS, PRESETS, TABLES, Cell, Fit, Job, jobs
+from srnn.experiments.reproduction._problems import Problem
+from srnn.experiments.reproduction._published import published
+from srnn.experiments.reproduction._results import row_label
 from srnn.experiments.reproduction._sweep import Failure, sweep, unfinished
-from srnn.experiments.reproduction._work import run
+from srnn.experiments.reproduction._work import evaluate, problem, run
 
 __all__ = [
     "COLUMNS",
@@ -18,7 +21,12 @@ __all__ = [
     "Failure",
     "Fit",
     "Job",
+    "Problem",
+    "evaluate",
     "jobs",
+    "problem",
+    "published",
+    "row_label",
     "run",
     "sweep",
     "unfinished",

@@ -24,16 +24,20 @@ class Problem(NamedTuple):
 
     Examples
     --------
-    >>> problem = chain(0, training=8, tests=4, states=20)
-    >>> problem.training
+    >>> from srnn.experiments.reproduction import Fit, problem
+    >>> drawn = problem(Fit("chain", "exact", training=8, tests=4, states=20), seed=0)
+    >>> drawn.training
     Trajectories(states=10, trajectories=8, dim=20, dt=0.1, dtype=float32)
-    >>> problem.test
+    >>> drawn.test
     Trajectories(states=20, trajectories=4, dim=20, dt=0.1, dtype=float32)
     """
 
     system: Any
+    """The system that moved."""
     training: Trajectories
+    """What a model is fitted to."""
     test: Trajectories
+    """What it is tested on; with noise it holds the clean states, too."""
     generator: torch.Generator
     """Draws what comes next, the weights of a network first."""
 

@@ -68,6 +68,7 @@ def published(
 
     Examples
     --------
+    >>> from srnn.experiments.reproduction import published
     >>> published("table2", "hnet", "L", "L", "iso")
     (1.45, 0.32)
     """

@@ -14,7 +14,7 @@ from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import COLUMNS
 from srnn.experiments.reproduction._published import published
 
-__all__ = ["Result", "Row", "results", "rows"]
+__all__ = ["Result", "Row", "results", "row_label", "rows"]
 
 _NETS = {
     "onet": "O-NET",
@@ -54,8 +54,20 @@ def row_label(
 ) -> str:
     """Name a row as the tables do, whether it is stored or not.
 
+    Parameters
+    ----------
+    column, model, train, test, mode : str
+        As in :class:`Cell`.
+    with_mode : bool
+        Whether to say how the model was trained.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
+    >>> from srnn.experiments.reproduction import row_label
     >>> row_label("faithful", "hnet", "L", "L", "iso")
     'H-NET L-L, ISO'
     """

@@ -53,7 +53,7 @@ def problem(fit: Fit, seed: int) -> Problem:
 
     Examples
     --------
-    >>> from srnn.experiments.reproduction import jobs
+    >>> from srnn.experiments.reproduction import jobs, problem
     >>> job = jobs("table3", preset="smoke")[0]
     >>> problem(job.fit, job.seed).test.dim
     6
@@ -149,8 +149,8 @@ def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
     >>> import srnn
     >>> from srnn.experiments import reproduction
     >>> job = reproduction.jobs("table3", preset="smoke")[0]
-    >>> drawn = problem(job.fit, job.seed)
-    >>> row = evaluate(job.cells[0], srnn.SRNN(6, hamiltonian=drawn.system), drawn)
+    >>> drawn = reproduction.problem(job.fit, job.seed)
+    >>> row = reproduction.evaluate(job.cells[0], srnn.SRNN(6, hamiltonian=drawn.system), drawn)
     >>> row["stretches"]["0..6"]["noisy"][0] == row["error_mean"]
     True
     """
