@@ -121,8 +121,9 @@ def citation(text: str, address: Address) -> str:
 def references(text: str, address: Address) -> str:
     """Return the page of references, where the software's entry says where it is."""
     text = re.sub(r"^  url     = .*\n", "", text, flags=re.MULTILINE)
+    end = "  license = {MIT},\n"
     line = f"  url     = {{{address.repository}}},\n" if address.known else ""
-    return replace_once(r"^  license = \{MIT\},\n", f"  license = {{MIT}},\n{line}", text, "the entry")
+    return replace_once(f"^{re.escape(end)}", end + line, text, "the software's entry")
 
 
 def pyproject(text: str, address: Address) -> str:
