@@ -21,9 +21,33 @@
       entry.setAttribute("role", "listitem");
   };
 
+  // A line may break on either side of a formula in a sentence, even before a comma. What is written
+  // close to the formula stays with it.
+  const keepTogether = () => {
+    for (const formula of document.querySelectorAll(".bd-article span.math")) {
+      const [before, after] = [formula.previousSibling, formula.nextSibling];
+      const opening = before?.nodeType === Node.TEXT_NODE && before.data.match(/[(\[“‘]+$/)?.[0];
+      const closing = after?.nodeType === Node.TEXT_NODE && after.data.match(/^[.,;:!?)\]”’]+/)?.[0];
+      if (!opening && !closing) continue;
+      const together = document.createElement("span");
+      together.className = "srnn-together";
+      formula.before(together);
+      together.append(opening || "", formula, closing || "");
+      if (opening) before.data = before.data.slice(0, -opening.length);
+      if (closing) after.data = after.data.slice(closing.length);
+    }
+  };
+
   // What scrolls sideways within its box can be reached, and so scrolled, by the keyboard.
-  const boxes = ".bd-article :is(pre, mjx-container[display], .output, .cell_output, .pst-scrollable-table-container)";
+  const boxes =
+    ".bd-article :is(pre, mjx-container:is([display], .srnn-wide), .output, .cell_output, figure, " +
+    ".pst-scrollable-table-container)";
   const mendReach = () => {
+    for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
+      const room = formula.closest("p, li, dd, figcaption")?.clientWidth;
+      const wide = room && formula.firstElementChild.getBoundingClientRect().width > room;
+      formula.classList.toggle("srnn-wide", Boolean(wide));
+    }
     for (const box of document.querySelectorAll(boxes)) {
       const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX === "auto";
       if (scrolls) box.tabIndex = 0;
@@ -36,7 +60,10 @@
     clearTimeout(waiting);
     waiting = setTimeout(mendReach, 100);
   };
-  addEventListener("DOMContentLoaded", mendNames);
+  addEventListener("DOMContentLoaded", () => {
+    mendNames();
+    keepTogether();
+  });
   addEventListener("load", () => {
     mendNames();
     mendReach();
