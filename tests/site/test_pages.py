@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from browsing import arrives, complaints, forget, open_page, requests
+from browsing import arrives, complaints, forget, open_page, requests, until
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 
@@ -74,7 +74,8 @@ def test_every_page_is_whole_and_from_the_site_alone(
 def test_the_first_page_leads_to_the_book(browser: WebDriver, address: str) -> None:
     browser.get(f"{address}/index.html")
     assert arrives(browser, "/book/intro.html")
-    assert browser.find_elements(By.TAG_NAME, "article")
+    # The address is there before the page is.
+    assert until(browser, lambda: bool(browser.find_elements(By.TAG_NAME, "article")))
 
 
 def test_no_page_scrolls_sideways_on_a_phone(
