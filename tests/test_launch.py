@@ -51,12 +51,6 @@ def contents(tree: Path) -> dict[str, bytes]:
     return {str(p.relative_to(tree)): p.read_bytes() for p in tree.rglob("*") if p.is_file()}
 
 
-def setup_of(path: Path) -> str:
-    cells = nbformat.read(path, as_version=4).cells
-    source: str = next(cell.source for cell in cells if cell.cell_type == "code")
-    return source
-
-
 # One setting
 
 
@@ -72,7 +66,7 @@ def test_everything_follows_a_sample_address(tree: Path) -> None:
         assert config["html"][f"use_{button}_button"] is True
 
     for name in CHAPTERS:
-        assert f'"srnn @ git+{SAMPLE}"' in setup_of(tree / "book" / name)
+        assert f'"srnn @ git+{SAMPLE}"' in HOSTED["setup_cell"](tree / "book" / name)
         stored = before[f"book/{name}"].decode()
         assert (tree / "book" / name).read_text(encoding="utf-8") == stored.replace(
             set_address.PLACEHOLDER, SAMPLE

@@ -5,9 +5,10 @@
     python book/_scripts/set_address.py --check      # what `make release-check` calls
 
 The setting is ``repository.url`` in ``_config.yml``. What follows from it: the buttons of the book,
-the address of the published book, the setup cell of every chapter, the README, CITATION.cff and
-pyproject.toml. Each of these is a function of its own text and the address. So the same address
-again changes nothing, another one replaces it everywhere, and the placeholder takes it back.
+the address of the published book, the setup cell of every chapter, the README, CITATION.cff, the
+entry to cite on the page of references, and pyproject.toml. Each of these is a function of its own
+text and the address. So the same address again changes nothing, another one replaces it everywhere,
+and the placeholder takes it back.
 """
 
 import argparse

@@ -177,7 +177,7 @@ def ball(
                 "Expected `paths` of shape (time, 2) with equally many times, at least two; got "
                 f"{tuple(path.shape)} for ball {number}."
             )
-        there = int(path.isfinite().all(dim=-1).int().cumprod(dim=0).sum())
+        there = _until_lost(path)
         if not there:
             raise ValueError(f"Expected finite positions at the start; ball {number} has none.")
         places = [f"{x:.1f},{rows - y:.1f}" for x, y in path[:there].tolist()]
@@ -189,11 +189,7 @@ def ball(
             f'stroke-width="0.6" stroke-opacity="0.5" stroke-dasharray="{dashes}"/>'
             f'<g class="srnn-mark" fill="{colour}" transform="translate({x} {y})">{shape}</g>'
         )
-        legend.append(
-            f'<span style="white-space:nowrap"><svg viewBox="-4 -4 8 8" width="16" height="16" '
-            f'aria-hidden="true" style="background:white;vertical-align:middle">'
-            f'<g fill="{colour}">{shape}</g></svg> {html.escape(label)}</span>'
-        )
+        legend.append(_explained(f'<g fill="{colour}">{shape}</g>', label, reach=4))
     return HTML(
         _ANIMATION.format(
             dt=_checks.positive(dt, "dt"),
@@ -310,9 +306,7 @@ def bodies(
         ]
         panels.append(_PANEL.format(label=html.escape(label), side=_SIDE, marks="\n".join(marks)))
     legend = [
-        f'<span style="white-space:nowrap"><svg viewBox="-5 -5 10 10" width="20" height="20" '
-        f'aria-hidden="true" style="background:white;vertical-align:middle">'
-        f"{_mark(0, filled=filled)}</svg> {name}</span>"
+        _explained(_mark(0, filled=filled), name, reach=5)
         for filled, name in ((False, "truth"), (True, "predicted"))
     ]
     return HTML(
@@ -344,9 +338,24 @@ def _places(positions: Any, name: str) -> Tensor:
     return tensor.reshape(len(tensor), -1, 2)
 
 
+def _until_lost(positions: Tensor) -> int:
+    """Count the positions before the first that is not finite."""
+    return int(positions.isfinite().all(dim=-1).int().cumprod(dim=0).sum())
+
+
+def _explained(mark: str, name: str, *, reach: int) -> str:
+    """Draw a mark that reaches from -reach to reach, and say beside it what it stands for."""
+    box, size = f"-{reach} -{reach} {2 * reach} {2 * reach}", 4 * reach
+    return (
+        f'<span style="white-space:nowrap"><svg viewBox="{box}" width="{size}" height="{size}" '
+        f'aria-hidden="true" style="background:white;vertical-align:middle">'
+        f"{mark}</svg> {html.escape(name)}</span>"
+    )
+
+
 def _moving(positions: Tensor, body: int, apart: float, *, filled: bool) -> str:
     """Draw the path of a body and its mark at the start; the square reaches from -1 to 1."""
-    there = int(positions.isfinite().all(dim=-1).int().cumprod(dim=0).sum())
+    there = _until_lost(positions)
     points = [
         f"{_SIDE / 2 * (1 + x):.2f},{_SIDE / 2 * (1 - y):.2f}"
         for x, y in positions[:there].tolist()

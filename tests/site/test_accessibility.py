@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from browsing import open_page, until
+from browsing import appears, open_page, until
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -119,7 +119,7 @@ def test_sidebars_and_colours_change_by_the_keyboard(
     assert has_seen_focus(browser, menu)
     menu.send_keys(Keys.ENTER)
     shown = "dialog[open] a[href='01-hamiltonians.html']"
-    assert until(browser, lambda: bool(browser.find_elements(By.CSS_SELECTOR, shown)))
+    assert appears(browser, shown)
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert until(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, shown))
 

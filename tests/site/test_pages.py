@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from browsing import arrives, complaints, forget, open_page, requests, until
+from browsing import appears, arrives, complaints, forget, open_page, requests
 from selenium.webdriver.chrome.webdriver import WebDriver
-from selenium.webdriver.common.by import By
 
 # Pages that the theme makes.
 OTHER_PAGES = ("search.html", "genindex.html", "py-modindex.html", "_modules/index.html")
@@ -75,7 +74,7 @@ def test_the_first_page_leads_to_the_book(browser: WebDriver, address: str) -> N
     browser.get(f"{address}/index.html")
     assert arrives(browser, "/book/intro.html")
     # The address is there before the page is.
-    assert until(browser, lambda: bool(browser.find_elements(By.TAG_NAME, "article")))
+    assert appears(browser, "article")
 
 
 def test_no_page_scrolls_sideways_on_a_phone(
