@@ -1,5 +1,6 @@
 """The chapters as they are stored: executed in order, readable without a kernel, accessible."""
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -216,9 +217,36 @@ def headings(path: Path) -> list[str]:
 def test_a_chapter_has_its_sections_in_order(path: Path) -> None:
     """The page of the paper's tables has a shape of its own."""
     assert ":::{admonition} What you will learn" in read(path).cells[1].source
-    wanted = ["When it fails", "Summary", "Exercises", "In the library"]
-    assert [title for title in headings(path) if title in wanted] == wanted
-    assert set(headings(path)[-2:]) & {"In the library"}, "only references may follow"
+    wanted = ["When it fails", "Summary", "Exercises", "In the library", "References"]
+    assert headings(path)[-len(wanted) :] == wanted
+    assert not set(headings(path)[: -len(wanted)]) & set(wanted)
+
+
+@each_studied_chapter
+def test_a_version_by_hand_is_short_and_compared_with_the_library(path: Path) -> None:
+    cells = code_cells(path)
+    (number,) = [n for n, cell in enumerate(cells) if "by-hand" in cell.metadata.get("tags", [])]
+    lines = cells[number].source.splitlines()
+    defined = [
+        node
+        for node in ast.parse(cells[number].source).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    length = sum(
+        bool(line.strip()) for node in defined for line in lines[node.lineno - 1 : node.end_lineno]
+    )
+    assert 0 < length <= 25
+    beside = "\n".join(cell.source for cell in cells[number : number + 2])
+    used = {
+        ast.unparse(node)
+        for part in ast.parse(beside).body
+        if not isinstance(part, ast.FunctionDef | ast.ClassDef)
+        for node in ast.walk(part)
+        if isinstance(node, ast.Name | ast.Attribute)
+    }
+    assert used & {node.name for node in defined}
+    assert any(name.startswith("srnn.") for name in used)
+    assert re.search(r"assert_close\(|^assert ", beside, re.MULTILINE)
 
 
 @each_studied_chapter

@@ -59,6 +59,10 @@ from srnn.iso._problem import Problem
 from srnn.recipes import Recipe
 from srnn.rollout import integrate
 
+# An emulated tensor is Python at every operation, which counting lines makes half as slow again;
+# what runs here is covered by the tests of each module.
+pytestmark = pytest.mark.no_cover
+
 # -- a second device ------------------------------------------------------------------------------
 
 # The name of the device that PyTorch itself keeps no numbers for; it is the one beside "cpu" whose
@@ -725,7 +729,7 @@ def curvature(device: str) -> Any:
 def diagnosis(device: str) -> Any:
     data = trajectories(device, count=20, steps=8)
     model = srnn.SRNN(2, hamiltonian=NETS["QuadraticH"](device), generator=seeded(0))
-    model.fit(data, iso=True, progress=False)
+    model.fit(data, iso=True, epochs=2, progress=False)
     found = model.diagnose(data)
     assert found.verdict
     return found
