@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from browsing import appears, arrives, complaints, forget, open_page, requests
+import pytest
+from browsing import appears, arrives, complaints, forget, open_page, requests, until
 from selenium.webdriver.chrome.webdriver import WebDriver
+from selenium.webdriver.common.by import By
 
 # Pages that the theme makes.
 OTHER_PAGES = ("search.html", "genindex.html", "py-modindex.html", "_modules/index.html")
@@ -50,15 +52,41 @@ for (const node of document.querySelectorAll(".bd-article-container *")) {
 return {page: document.scrollingElement.scrollWidth, wide, unreached};
 """
 
+# Formulas in sentences that are wider than the screen; they scroll by themselves.
+WIDE_FORMULAS = "return document.querySelectorAll('mjx-container.srnn-wide').length"
 
+# What the page was when it was printed, or None.
+ON_PAPER = "return window.onPaper || null"
+WATCH_PRINTING = """
+addEventListener("beforeprint", () => {
+  window.onPaper = {
+    theme: document.documentElement.dataset.theme,
+    closed: document.querySelectorAll("article details:not([open])").length,
+  };
+});
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "size", "scheme"),
+    [
+        ("served", "desktop", "light"),
+        ("served", "phone", "dark"),
+        ("disk", "desktop", "dark"),
+        ("disk", "phone", "light"),
+    ],
+    indirect=["address"],
+)
 def test_every_page_is_whole_and_from_the_site_alone(
-    browser: WebDriver, address: str, pages: list[Path]
+    reader: Callable[..., WebDriver], address: str, pages: list[Path], size: str, scheme: str
 ) -> None:
     assert pages
-    formulas = 0
+    formulas = wide_formulas = 0
+    browser = reader(size, color_scheme=scheme, reduced_motion="reduce")
     forget(browser)
     for name in (*(f"book/{page.name}" for page in pages), *OTHER_PAGES):
         open_page(browser, address, name)
+        assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
         asked, failed = requests(browser)
         assert asked, name
         assert failed == [], name
@@ -67,7 +95,12 @@ def test_every_page_is_whole_and_from_the_site_alone(
         found = browser.execute_script(LOOK_FOR_SOURCE)
         formulas += found.pop("formulas")
         assert found == {"bare": [], "wrong": [], "marks": [], "directives": []}, name
+        if size == "phone":
+            found = browser.execute_script(LOOK_FOR_WIDTH, 390)
+            assert found == {"page": 390, "wide": [], "unreached": []}, name
+            wide_formulas += browser.execute_script(WIDE_FORMULAS)
     assert formulas
+    assert bool(wide_formulas) == (size == "phone")
 
 
 def test_the_first_page_leads_to_the_book(browser: WebDriver, address: str) -> None:
@@ -77,11 +110,30 @@ def test_the_first_page_leads_to_the_book(browser: WebDriver, address: str) -> N
     assert appears(browser, "article")
 
 
-def test_no_page_scrolls_sideways_on_a_phone(
-    reader: Callable[..., WebDriver], served: str, pages: list[Path]
+def test_a_page_on_paper_is_light_and_has_its_text_alone(
+    reader: Callable[..., WebDriver], served: str
 ) -> None:
-    browser = reader("phone", color_scheme="light", reduced_motion="reduce")
-    for name in (*(f"book/{page.name}" for page in pages), *OTHER_PAGES):
-        open_page(browser, served, name)
-        found = browser.execute_script(LOOK_FOR_WIDTH, 390)
-        assert found == {"page": 390, "wide": [], "unreached": []}, name
+    browser = reader("desktop", color_scheme="dark", reduced_motion="reduce")
+    open_page(browser, served, "book/01-hamiltonians.html")
+
+    # Hidden code is opened, and afterwards all is as before.
+    closed = "return document.querySelectorAll('article details:not([open])').length"
+    before = browser.execute_script(closed)
+    assert before
+    browser.execute_script(WATCH_PRINTING)
+    assert browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
+    assert browser.execute_script(ON_PAPER) == {"theme": "light", "closed": 0}
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
+    assert browser.execute_script(closed) == before
+
+    # Solutions are shown, and what is for a screen is not.
+    solution = browser.find_element(By.CSS_SELECTOR, ".solution.dropdown section")
+    sidebar = browser.find_element(By.CSS_SELECTOR, ".bd-sidebar-primary")
+    assert sidebar.is_displayed()
+    assert not solution.is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert until(browser, solution.is_displayed)
+        assert not sidebar.is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

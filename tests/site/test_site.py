@@ -77,6 +77,8 @@ def test_mathematics_and_scripts_come_with_the_site(site: Path, pages: list[Path
     for page in pages:
         for script in soup(page).select("script[src]"):
             assert not OUTSIDE.match(script["src"]), f"{page.name}: {script['src']}"
+        files = [script["src"].split("?")[0] for script in soup(page).select("script[src]")]
+        assert len(files) == len(set(files)), f"{page.name}: a script stands twice"
         for sheet in soup(page).select("link[rel=stylesheet]"):
             assert not OUTSIDE.match(sheet["href"]), f"{page.name}: {sheet['href']}"
     assert (site / "_static" / "mathjax" / "tex-mml-chtml.js").is_file()
