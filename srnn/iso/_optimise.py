@@ -85,8 +85,8 @@ def optimise_initial_state(
 ) -> InitialStates:
     r"""Find the start of each trajectory from which the model best explains what was observed.
 
-    It minimises :math:`L(z_0) = \sum_{t} w_t \|z_t(z_0) - y_t\|^2` (the paper's equation 14 in the
-    start alone), which is maximum likelihood for independent Gaussian noise.
+    It minimises :math:`L(\hat z_0) = \sum_{t} w_t \|\phi_t(\hat z_0) - y_t\|^2` (the paper's
+    equation 14 in the start alone), which is maximum likelihood for independent Gaussian noise.
 
     Parameters
     ----------
