@@ -28,8 +28,13 @@ def sliders(browser: WebDriver) -> list[WebElement]:
 def picture(slider: WebElement) -> str:
     """Return the one picture beside a slider that is to be seen now."""
     around = slider.find_element(By.XPATH, "ancestor::*[.//img][1]")
-    (shown,) = [p for p in around.find_elements(By.TAG_NAME, "img") if p.is_displayed()]
+    every = around.find_elements(By.TAG_NAME, "img")
+    (shown,) = [p for p in every if p.is_displayed()]
     assert shown.get_attribute("alt")
+    assert every.index(shown) == int(slider.get_property("value"))
+    label = shown.get_attribute("data-label")
+    assert around.find_element(By.TAG_NAME, "output").text == label
+    assert slider.get_attribute("aria-valuetext") == label
     return shown.screenshot_as_base64
 
 

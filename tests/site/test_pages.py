@@ -8,14 +8,15 @@ from browsing import appears, arrives, complaints, forget, open_page, requests, 
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 
-# Pages that the theme makes.
-OTHER_PAGES = ("search.html", "genindex.html", "py-modindex.html", "_modules/index.html")
+# Pages that the build makes by itself; of listings of code one of many.
+OTHER_PAGES = ("search.html", "genindex.html", "py-modindex.html", "prf-prf.html")
+OTHER_PAGES += ("_modules/index.html", "_modules/srnn/rollout.html")
 
-# What of a page's article a reader should not see: formulas left alone, those with an error in
-# them, marks of TeX and of MyST in the text outside of code.
+# What of a page a reader should not see: formulas left alone, in its sidebars too, those with an
+# error in them, marks of TeX and of MyST in the text outside of code.
 LOOK_FOR_SOURCE = r"""
 const article = document.querySelector(".bd-article-container");
-const formulas = [...article.querySelectorAll(".math")];
+const formulas = [...document.querySelectorAll(".math")];
 const copy = article.cloneNode(true);
 copy.querySelectorAll("pre, code, script, style, mjx-container").forEach(node => node.remove());
 const text = copy.textContent;
