@@ -377,15 +377,18 @@ def service(folder: Path, *, without: Iterable[str] = (), **versions: str) -> Se
     return Service(prefix / "bin" / "python", prefix, versions)
 
 
+# A service may have a build of PyTorch of its own, which its version names.
 @pytest.mark.slow
+@pytest.mark.parametrize("build", ["", "+cu126"])
 def test_the_setup_cell_brings_what_is_missing_and_keeps_the_lowest_numpy_and_torch(
-    tmp_path: Path, wheels: Path
+    tmp_path: Path, wheels: Path, build: str
 ) -> None:
     (wheel,) = wheels.glob("srnn-*.whl")
+    lowest = dict(pin.split("==") for pin in HOSTED["lowest"]())
     for number, cell in enumerate({HOSTED["setup_cell"](ROOT / "book" / n) for n in CHAPTERS}):
         folder = tmp_path / str(number)
         folder.mkdir()
-        machine = service(folder)
+        machine = service(folder, torch=f"{lowest['torch']}{build}")
         told = Version(machine.versions["torch"])
         here = Version(Version(distribution("torch").version).base_version)  # without +cpu
         assert told <= here
