@@ -49,8 +49,9 @@ $(STAMP): | $(BIN)/python
 book: $(STAMP)
 	$(BIN)/python book/_scripts/render_book.py --output $(BUILD) --fresh
 
+# A chapter computes on one core, so as many run at a time as there are cores.
 NBVAL = $(BIN)/python -m pytest -q book --nbval --nbval-current-env \
-  --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120
+  --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 -n auto --dist loadfile
 
 # The unit tests run on all cores, each module of them in one process, for the sake of its fixtures.
 # The stored outputs are rendered to a folder of their own, which the site tests then read. Where

@@ -63,6 +63,29 @@ def test_a_failing_chapter_is_reported_and_left_and_the_others_run(
     assert outputs(sound) == ["sound\n"]
 
 
+def test_chapters_are_executed_at_the_same_time_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wait = """
+import pathlib, time
+pathlib.Path("{own}").touch()
+while not pathlib.Path("{other}").exists():
+    time.sleep(0.05)
+print("both")
+"""
+    paths = [
+        write(tmp_path, "01-one", wait.format(own="one", other="two")),
+        write(tmp_path, "02-two", wait.format(own="two", other="one")),
+        write(tmp_path, "03-broken", "1 / 0"),
+    ]
+    failed = execute_book.execute_folder(tmp_path, timeout=60, workers=2)
+    assert failed == ["03-broken"]
+    assert [outputs(path) for path in paths[:2]] == [["both\n"], ["both\n"]]
+    said = capsys.readouterr()
+    assert re.findall(r"^\d\d-\w+", said.out, re.MULTILINE) == ["01-one", "02-two"]
+    assert "ZeroDivisionError" in said.err
+
+
 def test_a_cell_that_takes_too_long_is_a_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,7 +307,7 @@ def test_a_warning_of_the_build_is_an_error(
 def test_a_failing_chapter_stops_before_the_rendering(
     small_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render_book, "execute_folder", lambda folder: ["01-one"])
+    monkeypatch.setattr(render_book, "execute_folder", lambda folder, workers: ["01-one"])
     output = tmp_path / "out"
     assert render_book.main(["--output", str(output), "--fresh"], root=small_book) == 1
     assert not (output / "html").exists()

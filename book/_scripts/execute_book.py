@@ -17,8 +17,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,27 +220,35 @@ def chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     return [path for stem, path in found.items() if not only or stem in only]
 
 
+def outcome(path: Path, *, environment: dict[str, str], timeout: float) -> Cost | str:
+    """Execute one chapter in place and return what it cost, or why it failed."""
+    try:
+        return execute(path, timeout=timeout, environment=environment)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError, TooCostly, IdleControl) as error:
+        return str(error)
+
+
 def execute_folder(
-    folder: Path, *, only: Sequence[str] = (), timeout: float = CELL_TIMEOUT
+    folder: Path, *, only: Sequence[str] = (), timeout: float = CELL_TIMEOUT, workers: int = 1
 ) -> list[str]:
-    """Execute the chapters of `folder` in place, say how it went, return the names that failed."""
+    """Execute the chapters of `folder` in place, say how it went, return the names that failed.
+
+    With more than one of `workers` as many chapters run at the same time. Each of them computes on
+    one core, but what it is said to cost is then more than it is alone.
+    """
     failed = []
-    with tempfile.TemporaryDirectory() as settings:
-        environment = quiet_ipython(Path(settings))
-        for path in chapters(folder, only):
-            try:
-                cost = execute(path, timeout=timeout, environment=environment)
-            except (
-                CellExecutionError,
-                CellTimeoutError,
-                DeadKernelError,
-                TooCostly,
-                IdleControl,
-            ) as error:
-                failed.append(path.stem)
-                print(f"{path.stem}: FAILED\n{error}", file=sys.stderr, flush=True)
+    paths = chapters(folder, only)
+    with tempfile.TemporaryDirectory() as settings, ExitStack() as stack:
+        run = partial(outcome, environment=quiet_ipython(Path(settings)), timeout=timeout)
+        outcomes: Iterable[Cost | str] = map(run, paths)
+        if workers > 1:
+            outcomes = stack.enter_context(ProcessPoolExecutor(workers)).map(run, paths)
+        for path, found in zip(paths, outcomes, strict=True):
+            if isinstance(found, Cost):
+                print(f"{path.stem}: {found}", flush=True)
             else:
-                print(f"{path.stem}: {cost}", flush=True)
+                failed.append(path.stem)
+                print(f"{path.stem}: FAILED\n{found}", file=sys.stderr, flush=True)
     return failed
 
 

@@ -8,6 +8,7 @@ Any warning of the build is an error.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     output = options.output.resolve()
     source = output / "source"
     stage(root, source)
-    if options.fresh and execute_folder(source / "book"):
+    if options.fresh and execute_folder(source / "book", workers=os.cpu_count() or 1):
         return 1
     try:
         page = build(source, output)
