@@ -71,6 +71,9 @@ class Recipe:
     patience : int or None
         Epochs without improvement of the held-out loss after which training stops.  The default is
         30; ``fit(iso=True)`` sets 15, since with optimised starts the held-out loss is smooth.
+    max_seconds : float or None
+        Most seconds of training, over all the runs of one that goes on from a checkpoint; the epoch
+        that is under way then is its last.  None sets no limit.
     warm_start : bool, "distil" or "rollout"
         Start quadratic terms from the data (:mod:`srnn.warm_start`), where that is better than the
         start at hand: by least squares on single steps, or, with `iso`, by a fit through the
@@ -143,6 +146,7 @@ class Recipe:
     validation: float = 0.1
     monitor: int = 128
     patience: int | None = 30
+    max_seconds: float | None = None
     warm_start: bool | str = True
     iso: str | None = None
     iso_from: int = 0
@@ -200,6 +204,8 @@ class Recipe:
         _checks.fraction(self.trim, "trim")
         if self.patience is not None:
             _checks.positive_int(self.patience, "patience")
+        if self.max_seconds is not None:
+            _checks.positive(self.max_seconds, "max_seconds")
 
     @property
     def first_counted(self) -> int:

@@ -41,8 +41,9 @@ class History:
     best_epoch : int
         Epoch (from 1) whose weights were kept; 0 stands for the start.
     stopped : str
-        "" while running, then "epochs", "patience", or "solved" if the start was the optimum
-        already: that of a quadratic H with all initial states optimised is found without epochs.
+        "" while running, then "epochs", "patience", "time", or "solved" if the start was the
+        optimum already: that of a quadratic H with all initial states optimised is found without
+        epochs.
     seconds : float
         Wall time, over all the runs of a resumed training.
 
@@ -274,12 +275,14 @@ class Run:
 
     @property
     def finished(self) -> str:
-        """Why training is over: "epochs", "patience", "solved", or "" if it is not."""
-        history, patience = self.history, self.recipe.patience
+        """Why training is over: "epochs", "patience", "time", "solved", or "" if it is not."""
+        history, patience, most = self.history, self.recipe.patience, self.recipe.max_seconds
         if self.solved:
             return "solved"
         if history.epochs >= self.recipe.epochs:
             return "epochs"
+        if most is not None and history.seconds >= most:
+            return "time"
         if self.starts is not None and history.epochs <= self.recipe.iso_from:
             return ""  # what early stopping would wait for has not begun
         waited = history.epochs - history.best_epoch

@@ -245,6 +245,8 @@ class Starts:
         """Bring all starts to their optimum, estimate the noise, and do so again.
 
         By Gauss-Newton, whatever the recipe's method is: that one says how training moves them.
+        Those of a recurrent network are moved by the recipe's method all the same, since its
+        Jacobians take hundreds of times what its gradients take.
 
         Examples
         --------
@@ -260,13 +262,16 @@ class Starts:
         True
         """
         for _ in range(2):
-            solution, _ = gauss_newton(
-                self._problem(self.weights),
-                self.z0,
-                max_iterations=10,
-                tolerance=1e-5,
-            )
-            self.z0 = solution.states
+            if self.integrator is None:
+                self.optimise(self.weights)
+            else:
+                solution, _ = gauss_newton(
+                    self._problem(self.weights),
+                    self.z0,
+                    max_iterations=10,
+                    tolerance=1e-5,
+                )
+                self.z0 = solution.states
             if self.recipe.noise != "estimated":
                 break
             self.reweigh()

@@ -154,7 +154,7 @@ def _fingerprint(run: Run) -> str:
     recipe = dataclasses.asdict(run.recipe)
     # When a run ends does not change what it does until then: it may be asked to go on.  Only
     # the cosine schedule looks ahead to the last epoch.
-    del recipe["patience"]
+    del recipe["patience"], recipe["max_seconds"]
     # Nor does the way to the same gradient, but for rounding.
     way = as_gradient(run.recipe.gradient)
     if way.name == "continuous" or way.products is not None:
@@ -271,8 +271,8 @@ def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool) -> No
                     epoch=epoch,
                     history=history,
                 ) from error
-            history.stopped = run.finished
             history.seconds = before + time.monotonic() - begin
+            history.stopped = run.finished
             bar.update()
             losses = history.validation_loss or history.train_loss
             bar.set_postfix(loss=f"{losses[-1]:.3g}", best=history.best_epoch)

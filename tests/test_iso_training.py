@@ -9,10 +9,11 @@ import torch
 from helpers import F64, JointHNet, seeded
 
 import srnn
+from srnn.iso._problem import Problem
 from srnn.losses import trajectory_loss
 from srnn.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
 from srnn.run import Run
-from srnn.starts import Starts
+from srnn.starts import _SAMPLE, Starts
 
 CHAIN = srnn.systems.SpringChain.random(masses=4, generator=seeded(7))
 
@@ -85,6 +86,31 @@ def test_every_network_learns_through_its_integrator(name: str, iso: bool | str)
     assert model.noise is not None
     predicted = model.predict(data, steps=6, iso=False)
     assert torch.isfinite(predicted.values).all()
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM"])
+def test_a_recurrent_networks_starts_need_no_jacobians_of_all_windows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take hundreds of times what a gradient takes."""
+    windows: list[int] = []
+    jacobians = Problem.jacobians
+
+    def counted(self: Problem, z0: torch.Tensor) -> Any:
+        windows.append(len(z0))
+        return jacobians(self, z0)
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("the normal equations of all windows")
+
+    monkeypatch.setattr(Problem, "jacobians", counted)
+    monkeypatch.setattr(Problem, "normal", never)
+    model = srnn.Model(NETS[name][0](), None, generator=seeded(0))
+    data = observed(300, steps=4, noise=0.1)
+    model.fit(data, iso="lbfgs", iso_from=1, epochs=2, validation=0, progress=False)
+    assert model.noise is not None
+    assert set(windows) == {_SAMPLE}
+    assert _SAMPLE < 300
 
 
 @pytest.mark.parametrize(

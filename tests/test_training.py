@@ -1,6 +1,8 @@
 """The training loop: what a loss is, what an epoch does, when training stops."""
 
+import itertools
 import math
+import types
 
 import pytest
 import torch
@@ -265,6 +267,25 @@ def test_early_stopping_returns_the_weights_of_the_best_epoch():
     assert now.item() == pytest.approx(min(history.validation_loss), rel=1e-12)
 
 
+def test_training_ends_with_the_epoch_in_which_its_time_is_over(monkeypatch, tmp_path):
+    ticks = itertools.count(0.0, 4.0)  # every look at the clock takes four seconds
+    clock = types.SimpleNamespace(monotonic=lambda: next(ticks))
+    monkeypatch.setattr("srnn.training.time", clock)
+    settings = {"epochs": 50, "patience": None, "progress": False}
+    settings["checkpoint"] = tmp_path / "run"
+    model = small_model()
+    history = model.fit(chain_data(), max_seconds=30.0, **settings)
+    assert history.stopped == "time"
+    assert 2 <= history.epochs < 10
+    assert 30 <= history.seconds < 45  # an epoch looks two or three times
+    # The same call finds that its time is over; a longer one goes on.
+    assert model.fit(chain_data(), max_seconds=30.0, **settings).epochs == history.epochs
+    longer = model.fit(chain_data(), max_seconds=60.0, **settings)
+    assert longer.epochs > history.epochs
+    assert longer.train_loss[: history.epochs] == history.train_loss
+    assert longer.stopped == "time"
+
+
 def test_held_out_trajectories_do_not_train():
     training = chain_data()
     losses = []
@@ -325,6 +346,7 @@ def test_the_papers_preset_is_a_plain_hnet_and_clips_the_rnn():
         ({"loss_from": 2}, "Unknown `loss_from`: 2. Known: 0, 1"),
         ({"batch_size": -1}, "Expected `batch_size` to be at least 1; got -1"),
         ({"patience": 0}, "Expected `patience` to be at least 1"),
+        ({"max_seconds": 0.0}, "Expected `max_seconds` to be a positive finite number"),
         ({"weight_decay": -1.0}, "Expected `weight_decay` not to be negative"),
     ],
 )

@@ -97,20 +97,10 @@ def _train(
 ) -> tuple[History, bool]:
     """Fit, going on from the checkpoint where there is one; tell whether time ran out."""
     settings: dict[str, Any] = {"progress": False, "checkpoint": checkpoint} | fit.settings
-    if fit.minutes is None:
-        return model.fit(training, **settings), False
-    # In pieces of about half a minute, so that the cap is met on machines of any speed.
-    total, epochs = settings.pop("epochs"), 1
-    while True:
-        history = model.fit(training, epochs=epochs, **settings)
-        if history.epochs >= total:
-            return history, False
-        if history.seconds >= 60 * fit.minutes:
-            return history, True
-        pace = history.seconds / history.epochs
-        left = 60 * fit.minutes - history.seconds
-        epochs = history.epochs + max(1, int(min(30.0, left) / pace))
-        epochs = min(epochs, total)
+    if fit.minutes is not None:
+        settings["max_seconds"] = 60 * fit.minutes
+    history = model.fit(training, **settings)
+    return history, history.stopped == "time"
 
 
 def _predict(cell: Cell, model: Model, test: Trajectories) -> Trajectories:
