@@ -198,7 +198,7 @@ _SECONDS = {
 
 
 # The networks that are trained by the clock, and the epoch after which their starts are optimised:
-# a slow core does some 80 epochs of the first in that time, and 13 of the second.
+# a slow core does a hundred epochs of the first in that time, and twenty of the second.
 _CAPPED = {"rnn": 20, "lstm": 5}
 
 
