@@ -167,13 +167,15 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def execute(path: Path, *, environment: dict[str, str], timeout: float = CELL_TIMEOUT) -> Cost:
-    """Execute one chapter in place and return what it cost.
+def execute(
+    path: Path, *, environment: dict[str, str], timeout: float = CELL_TIMEOUT, beside: int = 0
+) -> Cost:
+    """Execute one chapter in place, `beside` others, and return what it cost.
 
     Raises
     ------
     TooCostly
-        If it took more than `CHAPTER_SECONDS` or `CHAPTER_MEMORY`.
+        If it took more than `CHAPTER_MEMORY`, or than `CHAPTER_SECONDS`, twice those beside others.
     IdleControl
         If a live control shows the same picture for two of its values, or none.
     CellExecutionError, CellTimeoutError, DeadKernelError
@@ -196,8 +198,9 @@ def execute(path: Path, *, environment: dict[str, str], timeout: float = CELL_TI
     seconds = time.perf_counter() - start
     (peak,), (idle,) = (notebook.cells.pop().outputs for _ in range(2))
     cost = Cost(seconds, client.longest_cell, int(peak.data["text/plain"]))
-    if seconds > CHAPTER_SECONDS or cost.memory > CHAPTER_MEMORY:
-        allowed = f"{CHAPTER_SECONDS} s and {CHAPTER_MEMORY / 1e6:.0f} MB"
+    most = 2 * CHAPTER_SECONDS if beside else CHAPTER_SECONDS
+    if seconds > most or cost.memory > CHAPTER_MEMORY:
+        allowed = f"{most} s and {CHAPTER_MEMORY / 1e6:.0f} MB"
         raise TooCostly(f"A chapter may take at most {allowed}; this one took {cost}.")
     if controls := ast.literal_eval(idle.data["text/plain"]):
         raise IdleControl(
@@ -220,10 +223,10 @@ def chapters(folder: Path, only: Sequence[str] = ()) -> list[Path]:
     return [path for stem, path in found.items() if not only or stem in only]
 
 
-def outcome(path: Path, *, environment: dict[str, str], timeout: float) -> Cost | str:
+def outcome(path: Path, *, environment: dict[str, str], timeout: float, beside: int) -> Cost | str:
     """Execute one chapter in place and return what it cost, or why it failed."""
     try:
-        return execute(path, timeout=timeout, environment=environment)
+        return execute(path, timeout=timeout, environment=environment, beside=beside)
     except (CellExecutionError, CellTimeoutError, DeadKernelError, TooCostly, IdleControl) as error:
         return str(error)
 
@@ -239,7 +242,8 @@ def execute_folder(
     failed = []
     paths = chapters(folder, only)
     with tempfile.TemporaryDirectory() as settings, ExitStack() as stack:
-        run = partial(outcome, environment=quiet_ipython(Path(settings)), timeout=timeout)
+        environment = quiet_ipython(Path(settings))
+        run = partial(outcome, environment=environment, timeout=timeout, beside=workers - 1)
         outcomes: Iterable[Cost | str] = map(run, paths)
         if workers > 1:
             outcomes = stack.enter_context(ProcessPoolExecutor(workers)).map(run, paths)
