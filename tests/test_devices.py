@@ -59,10 +59,6 @@ from srnn.iso._problem import Problem
 from srnn.recipes import Recipe
 from srnn.rollout import integrate
 
-# An emulated tensor is Python at every operation, which counting lines makes half as slow again;
-# what runs here is covered by the tests of each module.
-pytestmark = pytest.mark.no_cover
-
 # -- a second device ------------------------------------------------------------------------------
 
 # The name of the device that PyTorch itself keeps no numbers for; it is the one beside "cpu" whose
