@@ -1,9 +1,12 @@
 """What several test files share: random Hamiltonians, Jacobians, and measures of a method."""
 
+import itertools
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
@@ -35,6 +38,13 @@ def random_hnet(
                 half.form.matrix.add_(0.3 * torch.randn(dim, dim, generator=seeded(seed + 1)))
                 half.form.vector.add_(0.3 * torch.randn(dim, generator=seeded(seed + 2)))
     return net
+
+
+def slow_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let every look at the clock of training take so long."""
+    ticks = itertools.count(0.0, seconds)
+    clock = types.SimpleNamespace(monotonic=lambda: next(ticks))
+    monkeypatch.setattr("srnn.training.time", clock)
 
 
 class JointHNet(torch.nn.Module):

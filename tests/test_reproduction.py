@@ -1,25 +1,24 @@
 """The paper's tables as jobs: what there is, what goes on after a stop, and what is stored."""
 
 import dataclasses
-import itertools
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
-import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers import slow_clock
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import srnn
-from srnn import experiments, training
+from srnn import experiments
 from srnn.experiments import _store
 from srnn.experiments.reproduction import (
     COLUMNS,
@@ -225,12 +224,6 @@ def test_a_weights_file_without_its_note_is_trained_again(tmp_path: Path, fits: 
     run(job, tmp_path)
     assert len(fits) == 2
     assert note.exists()
-
-
-def slow_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let every look at the clock of training take so long."""
-    ticks = itertools.count(0.0, seconds)
-    monkeypatch.setattr(training, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
 
 
 def capped(job: Job, minutes: float | None) -> Job:

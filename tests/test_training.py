@@ -1,11 +1,10 @@
 """The training loop: what a loss is, what an epoch does, when training stops."""
 
-import itertools
 import math
-import types
 
 import pytest
 import torch
+from helpers import slow_clock
 from torch.nn.functional import mse_loss
 
 import srnn
@@ -268,9 +267,7 @@ def test_early_stopping_returns_the_weights_of_the_best_epoch():
 
 
 def test_training_ends_with_the_epoch_in_which_its_time_is_over(monkeypatch, tmp_path):
-    ticks = itertools.count(0.0, 4.0)  # every look at the clock takes four seconds
-    clock = types.SimpleNamespace(monotonic=lambda: next(ticks))
-    monkeypatch.setattr("srnn.training.time", clock)
+    slow_clock(monkeypatch, 4.0)
     settings = {"epochs": 50, "patience": None, "progress": False}
     settings["checkpoint"] = tmp_path / "run"
     model = small_model()

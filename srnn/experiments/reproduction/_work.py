@@ -92,15 +92,12 @@ def _model(fit: Fit, drawn: Problem) -> Model:
     return SRNN(dim, hamiltonian=hamiltonian, integrator=fit.integrator or "leapfrog", **how)
 
 
-def _train(
-    model: Model, fit: Fit, training: Trajectories, checkpoint: Path
-) -> tuple[History, bool]:
-    """Fit, going on from the checkpoint where there is one; tell whether time ran out."""
+def _train(model: Model, fit: Fit, training: Trajectories, checkpoint: Path) -> History:
+    """Fit, going on from the checkpoint where there is one."""
     settings: dict[str, Any] = {"progress": False, "checkpoint": checkpoint} | fit.settings
     if fit.minutes is not None:
         settings["max_seconds"] = 60 * fit.minutes
-    history = model.fit(training, **settings)
-    return history, history.stopped == "time"
+    return model.fit(training, **settings)
 
 
 def _predict(cell: Cell, model: Model, test: Trajectories) -> Trajectories:
@@ -324,12 +321,12 @@ def _trained(job: Job, folder: Path, drawn: Problem) -> tuple[Any, dict[str, Any
         return models.load(kept), json.loads(note.read_text(encoding="utf-8"))
     checkpoint = folder / "checkpoints" / kept.name
     begin = time.monotonic()
-    history, capped = _train(model, job.fit, drawn.training, checkpoint)
+    history = _train(model, job.fit, drawn.training, checkpoint)
     took |= {
         "epochs_done": history.epochs,
         "best_epoch": history.best_epoch,
         "stopped": history.stopped,
-        "capped": capped,
+        "capped": history.stopped == "time",
         # The epochs of all runs that a killed one was made of, or the whole of a single one.
         "wall_time_s": round(max(history.seconds, time.monotonic() - begin), 1),
         "loss": _finite((history.validation_loss or history.train_loss or [math.nan])[-1]),
