@@ -71,6 +71,10 @@ class Recipe:
     patience : int or None
         Epochs without improvement of the held-out loss after which training stops.  The default is
         30; ``fit(iso=True)`` sets 15, since with optimised starts the held-out loss is smooth.
+    least_rate : float
+        Training ends once the scheduler has brought the rate below this share of `learning_rate`,
+        where the weights hardly move any more; with `iso`, not before the starts have been
+        optimised.  0 goes on to the last epoch.
     max_seconds : float or None
         Most seconds of training, over all the runs of one that goes on from a checkpoint; the epoch
         that is under way then is its last.  None sets no limit.
@@ -78,9 +82,9 @@ class Recipe:
         Start quadratic terms from the data (:mod:`srnn.warm_start`), where that is better than the
         start at hand: by least squares on single steps, or, with `iso`, by a fit through the
         integrator in which every initial state is solved exactly.  "rollout" fits through the
-        integrator without `iso` too, from the first observed states.  "distil" also starts a plain
-        H-NET there, in which a quadratic H is not exactly contained; for motions near an
-        equilibrium.
+        integrator without `iso` too, from the first observed states.  "distil" does so and starts a
+        plain H-NET there as well, in which a quadratic H is not exactly contained; for motions near
+        an equilibrium.
     iso : {None, "gauss-newton", "lbfgs", "scipy", "joint"}
         Optimise the initial state of every window together with the network.  The first three are
         the methods of :func:`srnn.iso.optimise_initial_state`, run on all windows with the network
@@ -146,6 +150,7 @@ class Recipe:
     validation: float = 0.1
     monitor: int = 128
     patience: int | None = 30
+    least_rate: float = 0.0
     max_seconds: float | None = None
     warm_start: bool | str = True
     iso: str | None = None
@@ -202,6 +207,7 @@ class Recipe:
             _checks.positive(self.clip_norm, "clip_norm")
         _checks.fraction(self.validation, "validation")
         _checks.fraction(self.trim, "trim")
+        _checks.fraction(self.least_rate, "least_rate")
         if self.patience is not None:
             _checks.positive_int(self.patience, "patience")
         if self.max_seconds is not None:
@@ -255,6 +261,8 @@ PRESETS = {
         restore_best=False,
         validation=0.0,
         patience=None,
+        # The paper's go on to the end, though from here on to no effect: the decisions page.
+        least_rate=1e-3,
         warm_start=False,
         iso_from=100,
         iso_every=1,

@@ -41,9 +41,9 @@ class History:
     best_epoch : int
         Epoch (from 1) whose weights were kept; 0 stands for the start.
     stopped : str
-        "" while running, then "epochs", "patience", "time", or "solved" if the start was the
-        optimum already: that of a quadratic H with all initial states optimised is found without
-        epochs.
+        "" while running, then "epochs", "patience", "rate" (too small to change anything), "time",
+        or "solved" if the start was the optimum already: that of a quadratic H with all initial
+        states optimised is found without epochs.
     seconds : float
         Wall time, over all the runs of a resumed training.
 
@@ -275,7 +275,7 @@ class Run:
 
     @property
     def finished(self) -> str:
-        """Why training is over: "epochs", "patience", "time", "solved", or "" if it is not."""
+        """Why training is over, as :attr:`History.stopped`; "" if it is not."""
         history, patience, most = self.history, self.recipe.patience, self.recipe.max_seconds
         if self.solved:
             return "solved"
@@ -285,6 +285,11 @@ class Run:
             return "time"
         if self.starts is not None and history.epochs <= self.recipe.iso_from:
             return ""  # what early stopping would wait for has not begun
+        if (
+            self.optimizer.param_groups[0]["lr"]
+            < self.recipe.least_rate * self.recipe.learning_rate
+        ):
+            return "rate"
         waited = history.epochs - history.best_epoch
         if self.held_out is not None and patience is not None and waited >= patience:
             return "patience"

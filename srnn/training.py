@@ -154,7 +154,7 @@ def _fingerprint(run: Run) -> str:
     recipe = dataclasses.asdict(run.recipe)
     # When a run ends does not change what it does until then: it may be asked to go on.  Only
     # the cosine schedule looks ahead to the last epoch.
-    del recipe["patience"], recipe["max_seconds"]
+    del recipe["patience"], recipe["least_rate"], recipe["max_seconds"]
     # Nor does the way to the same gradient, but for rounding.
     way = as_gradient(run.recipe.gradient)
     if way.name == "continuous" or way.products is not None:

@@ -395,8 +395,8 @@ def if_better(
     """Start `net` by the data where that lowers the loss, else leave it as it is.
 
     By :func:`variable_projection` where starts are optimised or the recipe's ``warm_start`` is
-    "rollout", else by :func:`least_squares`.  A few short trajectories can leave the fit
-    undetermined, and leapfrog with it unstable.
+    "rollout" or "distil", else by :func:`least_squares`.  A few short trajectories can leave the
+    fit undetermined, and leapfrog with it unstable.
 
     Parameters
     ----------
@@ -425,7 +425,7 @@ def if_better(
     before = copy.deepcopy(net.state_dict())
     with torch.no_grad():
         at_hand = _watched_loss(net, integrator, watched, recipe)
-        through = recipe.iso is not None or recipe.warm_start == "rollout"
+        through = recipe.iso is not None or recipe.warm_start in ("rollout", "distil")
         if through and integrator is not None:
             variable_projection(net, integrator, windows, recipe)
         else:
@@ -450,5 +450,5 @@ def _watched_loss(
 def _has_start(net: Any, recipe: Recipe) -> bool:
     """Whether there is anything in a network that the data can start."""
     plain = isinstance(net, HNet) and not net.quadratic
-    distilled = plain and recipe.iso is not None and recipe.warm_start == "distil"
+    distilled = plain and recipe.warm_start == "distil"
     return distilled or _forms(net)[0] is not None

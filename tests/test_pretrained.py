@@ -58,6 +58,7 @@ def test_every_headline_row_of_the_first_seed_has_weights_or_is_not_run() -> Non
         ("table1", "hnetq", "recurrent"),
         ("table2", "hnetq", "iso"),
         ("table2", "quadratic", "iso"),
+        ("table3", "hnetp", "recurrent"),
         ("table3", "hnetp4", "recurrent"),
     }
     named = {(c.table, c.model, c.mode) for c in map(cell_of, CARDS)}

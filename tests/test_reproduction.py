@@ -574,3 +574,43 @@ def test_only_finished_cells_of_the_papers_sizes_are_published(tmp_path: Path) -
 
 def test_columns_are_the_known_ones() -> None:
     assert {cell.column for table in TABLES.values() for cell in table} == set(COLUMNS)
+
+
+# What the stored rows have reached, which no later run may lose.
+
+
+@pytest.mark.parametrize(
+    ("table", "model", "mode", "against", "most"),
+    [
+        ("table1", "hnetq", "recurrent", "noisy", 1.6),
+        ("table1", "hnet", "recurrent", "noisy", 2.37),
+        ("table2", "hnetq", "iso", "noisy", 1.0),
+        ("table2", "hnetq", "iso", "clean", 0.4),
+        ("table2", "hnet", "iso", "noisy", 1.45),
+        ("table2", "quadratic", "iso", "noisy", 1.0),
+    ],
+)
+def test_an_improved_row_of_the_chain_stays_as_good(
+    table: str, model: str, mode: str, against: str, most: float
+) -> None:
+    kept = [
+        row
+        for row in experiments.rows(table, column="improved")
+        if (row.cells[0].model, row.cells[0].mode) == (model, mode)
+    ]
+    assert [len(row.cells) for row in kept] == [3]
+    assert kept[0].mean(against) <= most
+
+
+def test_learnt_three_bodies_stay_ahead_of_the_true_equations_at_the_same_step() -> None:
+    (learnt,) = (
+        row
+        for row in experiments.rows("table3", column="improved")
+        if row.cells[0].model == "hnetp"
+    )
+    (true,) = (
+        row for row in experiments.rows("table3", column="oracle") if row.cells[0].model == "true"
+    )
+    assert [c.seed for c in learnt.cells] == [c.seed for c in true.cells] == [0, 1, 2]
+    assert learnt.mean("noisy", "0..6") <= 0.55 * true.mean("noisy", "0..6")
+    assert learnt.mean("noisy", "0..10") <= 0.5 * true.mean("noisy", "0..10")

@@ -283,6 +283,18 @@ def test_training_ends_with_the_epoch_in_which_its_time_is_over(monkeypatch, tmp
     assert longer.stopped == "time"
 
 
+@pytest.mark.parametrize(("more", "epochs"), [({}, 7), ({"iso": True, "iso_from": 9}, 10)])
+def test_training_ends_when_the_rate_is_too_small_to_change_anything(more, epochs, tmp_path):
+    settings = {"learning_rate": 1e-3, "scheduler": "exponential", "decay": 0.5, "patience": None}
+    settings |= {"epochs": 15, "progress": False, "checkpoint": tmp_path / "run"} | more
+    history = small_model().fit(chain_data(), least_rate=0.01, **settings)
+    assert (history.stopped, history.epochs) == ("rate", epochs)  # 2^-7 < 0.01 < 2^-6
+    # It goes on from where it was if that is asked for.
+    longer = small_model().fit(chain_data(), least_rate=0.0, **settings)
+    assert (longer.stopped, longer.epochs) == ("epochs", 15)
+    assert longer.train_loss[:epochs] == history.train_loss
+
+
 def test_held_out_trajectories_do_not_train():
     training = chain_data()
     losses = []
@@ -343,6 +355,7 @@ def test_the_papers_preset_is_a_plain_hnet_and_clips_the_rnn():
         ({"loss_from": 2}, "Unknown `loss_from`: 2. Known: 0, 1"),
         ({"batch_size": -1}, "Expected `batch_size` to be at least 1; got -1"),
         ({"patience": 0}, "Expected `patience` to be at least 1"),
+        ({"least_rate": -0.1}, r"Expected `least_rate` to lie in \[0, 1\); got -0.1"),
         ({"max_seconds": 0.0}, "Expected `max_seconds` to be a positive finite number"),
         ({"weight_decay": -1.0}, "Expected `weight_decay` not to be negative"),
     ],

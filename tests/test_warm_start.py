@@ -224,6 +224,18 @@ def test_a_plain_hnet_starts_near_the_quadratic_fit() -> None:
     assert scored(net, data) < 0.1 * before
 
 
+def test_without_iso_it_starts_near_the_fit_from_the_observed_states() -> None:
+    data = noisy()
+    net = srnn.HNet(4, 256, generator=seeded(0), dtype=F64)
+    alone, other = (srnn.QuadraticH(4, dtype=F64) for _ in range(2))
+    assert if_better(net, LEAPFROG, data, None, Recipe(warm_start="distil"))
+    variable_projection(alone, "leapfrog", data, Recipe(warm_start="rollout"))
+    variable_projection(other, "leapfrog", data, WITH_ISO)
+    z = data.values.flatten(0, 1)
+    field, wanted, with_iso = (srnn.fields.as_field(h)(z).detach() for h in (net, alone, other))
+    assert (field - wanted).norm() < 0.2 * (wanted - with_iso).norm()
+
+
 @pytest.mark.parametrize("recipe", ["distil", True])
 def test_a_fit_that_is_worse_on_held_out_trajectories_is_not_taken(recipe: bool | str) -> None:
     """Those move by another chain, whose H the net has at hand."""

@@ -16,6 +16,7 @@ CARDS = {
     "chain-srnn-paper": "table1/faithful/hnet-L-L-recurrent-s0.json",
     "chain-srnn-iso-paper": "table2/faithful/hnet-L-L-iso-s0.json",
     "chain-srnn": "table1/improved/hnetq-L-L-recurrent-s0.json",
+    "three-body-srnn-one-step": "table3/improved/hnetp-L-L-recurrent-s0.json",
     "three-body-srnn": "table3/improved/hnetp4-L-L-recurrent-s0.json",
     "three-body-srnn-paper": "table3/faithful/hnet-L-L-recurrent-s0.json",
 }
@@ -95,6 +96,7 @@ _NET = {
     "hnet": "H-NET, K(p) + V(q), an MLP each",
     "hnetq": "H-NET, K(p) + V(q), an MLP and a quadratic term each",
     "quadratic": "K(p) + V(q), a quadratic form each",
+    "hnetp": "H of pairs of bodies (`srnn.nn.PairwiseH`), one step between states",
     "hnetp4": "H of pairs of bodies (`srnn.nn.PairwiseH`), four steps between states",
 }
 
@@ -124,18 +126,20 @@ def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
     >>> card("mine", cell, 0, result).splitlines()[0]
     '# mine'
     """
-    fit = cell.fit
+    fit, kept = cell.fit, result.get("best_epoch") or 0
     hidden = f", hidden layers of {', '.join(map(str, fit.hidden))}" if fit.hidden else ""
+    alone = fit.net == "hnetq" and not kept  # a quadratic term begins with silent MLPs beside it
     lines = [
         f"# {name}",
         "",
-        f"- **Model**: {_NET[fit.net]}{hidden}; trained and tested by {fit.integrator}.",
+        f"- **Model**: {_NET[fit.net]}{hidden}; trained and tested by {fit.integrator}."
+        + (" No epoch improved on the start: the MLPs are zero." if alone else ""),
         f"- **Describes** {_SYSTEM[fit.problem]}.",
         f"- **Data**: {fit.training} trajectories of 10 states, noise of standard deviation "
         f"{fit.sigma:g} on every number, seed {seed}.",
         f"- **Recipe**: {'of the paper' if fit.preset == 'paper' else 'of the library'}, with "
         f"`{fit.settings}`; {result['epochs_done']} epochs, of which number "
-        f"{result.get('best_epoch') or 0} was kept (0: the computed start), "
+        f"{kept} was kept (0: the computed start), "
         f"{result['wall_time_s']:.0f} s on {result['threads']} thread(s).",
         "- **Initial state at test**: "
         + ("optimised on ten observed states." if cell.iso else "the first observed state."),

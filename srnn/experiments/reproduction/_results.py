@@ -43,7 +43,8 @@ _MODES = {
     "iso": "ISO",
     "isotrain": "ISO in training",
     "heldout": "recurrent, held out",
-    "isoheldout": "ISO, held out",
+    "isocosine": "ISO, cosine",
+    "updates": "single, equal updates",
     "noisy": "",
     "clean": "",
 }
@@ -72,7 +73,7 @@ def row_label(
     'H-NET L-L, ISO'
     """
     name = _NETS.get(model, model)
-    if (column, model) == ("improved", "hnet") and mode in ("iso", "isotrain"):
+    if (column, model) == ("improved", "hnet") and mode in ("iso", "isotrain", "recurrent"):
         name += ", distilled"  # its start is the quadratic H's, unlike in every other row
     way = f" {train}-{test}" if train != "none" else f" {test}" if test != "none" else ""
     how = _MODES.get(mode, mode) if with_mode else ""
@@ -160,7 +161,7 @@ class Result:
     def published(self) -> tuple[float, float] | None:
         """What the paper prints for the row."""
         if self.column == "improved":  # stands beside the paper's row of the same method
-            same = {"heldout": "recurrent", "isoheldout": "iso"}
+            same = {"heldout": "recurrent", "isocosine": "iso", "updates": "single"}
             mode = same.get(self.mode, self.mode)
             return published(self.table, "hnet", self.train, self.test, mode)
         return published(self.table, self.model, self.train, self.test, self.mode)
@@ -335,7 +336,7 @@ class Row:
 
 # The paper's order of the rows; others follow by name.
 _ORDER = ("onet", "hnet", "hnetq", "quadratic", "hnetp", "hnetp4", "rnn", "lstm")
-_MODE_ORDER = ("single", "recurrent", "heldout", "isotrain", "iso", "isoheldout")
+_MODE_ORDER = ("single", "updates", "recurrent", "heldout", "isotrain", "iso", "isocosine")
 
 
 def rows(
