@@ -288,15 +288,14 @@ def _altered(table: str, sigma: float, *, iso: bool) -> list[Cell]:
     """List the paper's recipe with one thing changed, to see what limits it."""
     plain = _chain_fit("hnet", "L", "iso" if iso else "recurrent", sigma)
     single = _chain_fit("hnet", "L", "single", sigma)
-    # The rate falls slowly to the end, whatever a noisy loss looks like on the way.
-    cosine = {"scheduler": "cosine"}
-    # A tenth of the trajectories tells when the network begins to fit the noise of the others.
-    held_out = {"validation": 0.1, "restore_best": True, "patience": 100}
-    # Single steps for as many updates as recurrent training has in all.
-    updates = {"epochs": 113}
-    changes = [("isocosine", plain, cosine)] if iso else [
-        ("heldout", plain, held_out), ("updates", single, updates)
-    ]  # fmt: skip
+    changes: list[tuple[str, Fit, dict[str, Any]]]
+    if iso:  # the rate falls slowly to the end, whatever a noisy loss looks like on the way
+        changes = [("isocosine", plain, {"scheduler": "cosine"})]
+    else:
+        # A tenth of the trajectories tells when the network begins to fit the noise of the others.
+        held_out = {"validation": 0.1, "restore_best": True, "patience": 100}
+        # Single steps for as many updates as recurrent training has in all.
+        changes = [("heldout", plain, held_out), ("updates", single, {"epochs": 113})]
     return [
         Cell(
             table, "improved", dataclasses.replace(fit, settings=fit.settings | change),
@@ -434,7 +433,7 @@ def _cost(fit: Fit) -> float:
     if fit.preset is None:
         return 30.0
     mode = "single" if fit.settings.get("window") == 2 else "recurrent"
-    epochs = fit.settings.get("epochs", _EPOCHS)
+    epochs = int(fit.settings.get("epochs", _EPOCHS))
     seconds = epochs * _SECONDS[(fit.problem, fit.net, mode)]
     return seconds * (1.9 if fit.settings.get("iso") else 1)
 
