@@ -285,10 +285,8 @@ class Run:
             return "time"
         if self.starts is not None and history.epochs <= self.recipe.iso_from:
             return ""  # what early stopping would wait for has not begun
-        if (
-            self.optimizer.param_groups[0]["lr"]
-            < self.recipe.least_rate * self.recipe.learning_rate
-        ):
+        least = self.recipe.least_rate * self.recipe.learning_rate
+        if self.optimizer.param_groups[0]["lr"] < least:
             return "rate"
         waited = history.epochs - history.best_epoch
         if self.held_out is not None and patience is not None and waited >= patience:
