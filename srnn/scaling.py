@@ -141,7 +141,9 @@ class Scale:
         return Scale(self.q, self.p, self.time, self.shift.to(*args, **kwargs))
 
     def beside(self, z: Tensor) -> "Scale":
-        """Give the same units on the device of `z`: a model without weights has none of its own.
+        """Give the same units in the dtype and on the device of `z`.
+
+        A model without weights has neither of its own: its states bring them.
 
         Examples
         --------
@@ -150,7 +152,8 @@ class Scale:
         >>> scale.beside(torch.zeros(3, 2)) is scale
         True
         """
-        return self if self.shift.device == z.device else self.to(z.device)
+        alike = self.shift.device == z.device and self.shift.dtype == z.dtype
+        return self if alike else self.to(z)
 
 
 def _rms(x: Tensor) -> float:

@@ -103,6 +103,19 @@ def test_dtypes_that_may_be_mixed() -> None:
     assert narrow.states.dtype == F64
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("units", [torch.float32, torch.float64])
+def test_a_model_without_weights_takes_the_dtype_of_the_observations(
+    dtype: torch.dtype, units: torch.dtype
+) -> None:
+    model = srnn.SRNN(CHAIN.dim, hamiltonian=CHAIN.shadow_hamiltonian(0.1)).to(units)
+    data = noisy(dtype=dtype)
+    found = optimise_initial_state(model, data)
+    assert found.states.dtype == dtype
+    expected = optimise_initial_state(CHAIN.shadow_hamiltonian(0.1), data)
+    torch.testing.assert_close(found.states, expected.states)
+
+
 # -- models that cannot be differentiated ---------------------------------------------------------
 
 
