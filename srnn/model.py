@@ -649,13 +649,16 @@ class Model:
     def to(self, *args: Any, **kwargs: Any) -> "Model":
         """Convert dtype or device in place, as ``torch.nn.Module.to`` does; returns the model.
 
+        A known H that is no module computes in the dtype of the states that it is given.
+
         Examples
         --------
         >>> import torch, srnn
         >>> srnn.SRNN(dim=1, hidden=4).to(torch.float64).scale.shift.dtype
         torch.float64
         """
-        self.net.to(*args, **kwargs)
+        if isinstance(self.net, torch.nn.Module):
+            self.net.to(*args, **kwargs)
         self.scale = self.scale.to(*args, **kwargs)
         return self
 
