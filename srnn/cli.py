@@ -95,10 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--seeds",
         type=_positive,
-        default=3,
         metavar="N",
         help="seeds of the rows that the paper is about, and of those that train quickly; the "
-        "other rows have one (default: %(default)s)",
+        "other rows have one (default: 3, and 1 for tiny sizes)",
     )
     how.add_argument(
         "--workers", type=_positive, metavar="N", help="processes (default: one a core)"
@@ -141,7 +140,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         )
     if options.publish and options.preset != "paper":
         options.error("--publish needs --preset paper: results of other sizes are not stored")
-    every = jobs(options.table, preset=options.preset, seeds=options.seeds)
+    seeds = options.seeds or (3 if options.preset == "paper" else 1)
+    every = jobs(options.table, preset=options.preset, seeds=seeds)
     left = unfinished(every, folder)
     hours = sum(job.cost for job in left) / 3600
     print(f"{len(left)} of {len(every)} jobs are left, about {hours:.2g} core-hours; {folder}")
@@ -198,13 +198,16 @@ def _tables(table: str, folder: Path) -> str:
                 )
             lines.append("")
     lines.append("Position error against what was observed: mean ± standard deviation over the")
-    lines.append("test samples, and in brackets over how many seeds; diverged: not a number.\n")
+    lines.append(
+        "test samples, and in brackets over how many seeds; diverged: not a number; with a"
+    )
+    lines.append("star: training was ended by the clock.\n")
     return "\n".join(lines)
 
 
 def _rows(folder: Path, table: str, column: str) -> dict[tuple[str, ...], Row]:
     """Read the rows of a table, if there are any, by the names that they have in common."""
-    if not (folder / table).is_dir():
+    if not folder.is_dir():
         return {}
     found: dict[tuple[str, ...], Row] = {}
     for row in rows(table, column=column, folder=folder):
@@ -218,7 +221,8 @@ def _ours(row: Row | None) -> str:
         return "-"
     mean = row.mean()
     text = _pair(mean, row.std) if math.isfinite(mean) else "diverged"
-    return f"{text} ({len(row.cells)})"
+    star = "*" if any(cell.capped for cell in row.cells) else ""
+    return f"{text} ({len(row.cells)}){star}"
 
 
 def _pair(mean: float, deviation: float) -> str:

@@ -260,11 +260,7 @@ class Model:
         """
         if epochs is not None:
             settings["epochs"] = epochs
-        if iso is not None:
-            _checks.choice(iso, "iso", (True, False, *ISO_METHODS))
-            chosen = WITH_ISO[self.preset] if iso is True else {"iso": iso or None}
-            settings = chosen | settings
-        recipe = self._recipe().replace(**settings)
+        recipe = self.recipe(iso=iso, **settings)
         self._check_fit(data, validation_data, recipe)
         file = None if checkpoint is None else check_checkpoint(checkpoint).resolve()
         before = self._snapshot()
@@ -293,6 +289,36 @@ class Model:
         except CheckpointError:  # raised before the first epoch; later on the best is kept
             self._restore(before)
             raise
+
+    def recipe(self, *, iso: bool | str | None = None, **settings: Any) -> Recipe:
+        """Tell the recipe that :meth:`fit` follows when it is given the same.
+
+        Parameters
+        ----------
+        iso, **settings
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a setting is unknown or out of range.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> recipe = srnn.SRNN(dim=1, hidden=8, preset="paper").recipe(iso=True)
+        >>> recipe.iso, recipe.iso_from, recipe.epochs
+        ('scipy', 100, 1000)
+        """
+        if iso is not None:
+            _checks.choice(iso, "iso", (True, False, *ISO_METHODS))
+            chosen = WITH_ISO[self.preset] if iso is True else {"iso": iso or None}
+            settings = chosen | settings
+        return self._recipe().replace(**settings)
 
     def _prepare(
         self,

@@ -35,7 +35,7 @@ from srnn.experiments.reproduction import (
     unfinished,
 )
 from srnn.experiments.reproduction._publish import publish
-from srnn.experiments.reproduction._work import finished, weights_path
+from srnn.experiments.reproduction._work import _model, _settings, finished, job_weights, problem
 
 EVERY = jobs("all")
 CELLS = {cell.path(job.seed): (job, cell) for job in EVERY for cell in job.cells}
@@ -108,7 +108,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 def test_every_cell_has_a_path_and_every_job_a_name_of_its_own() -> None:
     assert len(CELLS) == sum(len(job.cells) for job in EVERY)
     assert len({job.name for job in EVERY}) == len(EVERY)
-    assert len({weights_path(Path(), job) for job in EVERY}) == len(EVERY)
+    assert len({job_weights(Path(), job) for job in EVERY}) == len(EVERY)
     assert len({path.lower() for path in CELLS}) == len(CELLS)  # also on a Mac
 
 
@@ -157,6 +157,8 @@ def test_seeds_are_of_the_rows_that_the_paper_is_about() -> None:
     assert seeds["table2/faithful/hnet-L-L-iso"] == 3
     assert seeds["table1/faithful/onet-E-E-single"] == 1
     assert seeds["table2/improved/hnetq-L-L-iso"] == 3
+    assert seeds["table3/faithful/hnet-L-L-single"] == 3
+    assert seeds["table3/faithful/hnet-E-E-recurrent"] == 1
 
 
 def test_both_presets_have_the_same_cells() -> None:
@@ -218,7 +220,7 @@ def test_what_another_configuration_or_size_has_computed_is_done_again(tmp_path:
 def test_a_weights_file_without_its_note_is_trained_again(tmp_path: Path, fits: list[Job]) -> None:
     job = small()
     run(job, tmp_path)
-    note = weights_path(tmp_path, job).with_suffix(".json")
+    note = job_weights(tmp_path, job).with_suffix(".json")
     note.unlink()
     (tmp_path / "results" / job.cells[0].path(0)).unlink()
     run(job, tmp_path)
@@ -250,7 +252,7 @@ def test_capped_training_stops_by_time_and_goes_on_from_its_checkpoint(
         slow_clock(patch, 4.0)
         with pytest.raises(KeyboardInterrupt):
             run(job, tmp_path)
-    checkpoint = tmp_path / "checkpoints" / weights_path(tmp_path, job).name
+    checkpoint = tmp_path / "checkpoints" / job_weights(tmp_path, job).name
     assert checkpoint.exists()
     slow_clock(monkeypatch, 4.0)
     run(job, tmp_path)
@@ -262,8 +264,8 @@ def test_capped_training_stops_by_time_and_goes_on_from_its_checkpoint(
     # The two runs make one training: as long in one go gives the same weights.
     whole = capped(small(epochs=first.epochs_done), None)
     run(whole, tmp_path / "whole")
-    ours = load_file(weights_path(tmp_path, job))
-    theirs = load_file(weights_path(tmp_path / "whole", whole))
+    ours = load_file(job_weights(tmp_path, job))
+    theirs = load_file(job_weights(tmp_path / "whole", whole))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -309,10 +311,10 @@ run({job!r}, {str(tmp_path / "killed")!r})
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     assert unfinished([job], tmp_path / "killed") == [job]
-    assert not weights_path(tmp_path / "killed", job).exists()
+    assert not job_weights(tmp_path / "killed", job).exists()
     # The epoch in which it was killed is begun again, and no other.
     assert steps_of(job, tmp_path / "killed") == steps - each * completed
-    ours, theirs = (load_file(weights_path(tmp_path / n, job)) for n in ("killed", "whole"))
+    ours, theirs = (load_file(job_weights(tmp_path / n, job)) for n in ("killed", "whole"))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     for cell in job.cells:
@@ -412,7 +414,7 @@ def test_a_job_that_another_process_is_at_is_left_to_it(
 def test_the_lock_of_a_job_is_that_of_its_checkpoint(tmp_path: Path) -> None:
     job = small()
     lock = _sweep._paths(tmp_path, job)[0]
-    assert lock.stem == weights_path(tmp_path, job).stem
+    assert lock.stem == job_weights(tmp_path, job).stem
     assert tmp_path in lock.parents
 
 
@@ -483,9 +485,8 @@ def test_a_job_that_kills_dask_workers_is_found(cluster: Any, tmp_path: Path) ->
 STORED = sorted(_store.FOLDER.glob("*/*/*-s*.json"))
 
 
-def test_results_are_stored() -> None:
-    assert {path.relative_to(_store.FOLDER).as_posix() for path in STORED} <= set(CELLS)
-    assert {path.parts[-3] for path in STORED} >= {"table1", "table2", "table3", "figure1"}
+def test_every_cell_is_stored() -> None:
+    assert {path.relative_to(_store.FOLDER).as_posix() for path in STORED} == set(CELLS)
 
 
 @pytest.mark.parametrize("table", sorted({path.parts[-3] for path in STORED}))
@@ -505,6 +506,7 @@ def test_a_stored_cell_is_of_the_current_configuration(table: str) -> None:
         assert stored["wall_time_s"] >= 0, name
         assert stored["threads"] in (1, 2), name
         assert stored["capped"] <= (job.fit.minutes is not None), name
+        assert stored["capped"] == (stored.get("stopped") == "time"), name
         for key in ("error_mean", "error_std", "error_mean_clean"):
             value = stored[key]
             assert value is None or (math.isfinite(value) and value >= 0), (name, key)
@@ -514,6 +516,27 @@ def test_a_stored_cell_is_of_the_current_configuration(table: str) -> None:
             assert len(curve) == job.fit.states, name
             assert all(value is None or value >= 0 for value in curve), name
         assert (stored["sample"] is None) == (job.seed > 0), name
+
+
+def test_a_stored_recipe_is_what_the_same_training_follows_now() -> None:
+    # A preset is named, not spelled out, in a configuration: were it changed, the results of the
+    # former one would go on as those of the present one.
+    seen: dict[str, Any] = {}
+    for path in STORED:
+        name = path.relative_to(_store.FOLDER).as_posix()
+        job, _ = CELLS[name]
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if not job.fit.learnt:
+            assert "recipe" not in stored, name
+            continue
+        if job.fit.digest() not in seen:
+            small = dataclasses.replace(job.fit, training=2, tests=2)
+            model = _model(small, problem(small, job.seed))
+            seen[job.fit.digest()] = dataclasses.asdict(model.recipe(**_settings(job.fit)))
+        expected, found = seen[job.fit.digest()], stored["recipe"]
+        if stored["stopped"] != "rate":  # whether it would have ended a training that went on
+            expected = expected | {"least_rate": found["least_rate"]}
+        assert found == expected, name
 
 
 @pytest.mark.parametrize("table", sorted({path.parts[-3] for path in STORED}))
@@ -576,18 +599,18 @@ def test_columns_are_the_known_ones() -> None:
     assert {cell.column for table in TABLES.values() for cell in table} == set(COLUMNS)
 
 
-# What the stored rows have reached, which no later run may lose.
+# What the stored rows have reached, to the second digit, which no later run may lose.
 
 
 @pytest.mark.parametrize(
     ("table", "model", "mode", "against", "most"),
     [
-        ("table1", "hnetq", "recurrent", "noisy", 1.6),
-        ("table1", "hnet", "recurrent", "noisy", 2.37),
-        ("table2", "hnetq", "iso", "noisy", 1.0),
-        ("table2", "hnetq", "iso", "clean", 0.4),
-        ("table2", "hnet", "iso", "noisy", 1.45),
-        ("table2", "quadratic", "iso", "noisy", 1.0),
+        ("table1", "hnetq", "recurrent", "noisy", 1.32),
+        ("table1", "hnet", "recurrent", "noisy", 1.33),
+        ("table2", "hnetq", "iso", "noisy", 0.95),
+        ("table2", "hnetq", "iso", "clean", 0.31),
+        ("table2", "hnet", "iso", "noisy", 0.97),
+        ("table2", "quadratic", "iso", "noisy", 0.95),
     ],
 )
 def test_an_improved_row_of_the_chain_stays_as_good(
@@ -612,5 +635,5 @@ def test_learnt_three_bodies_stay_ahead_of_the_true_equations_at_the_same_step()
         row for row in experiments.rows("table3", column="oracle") if row.cells[0].model == "true"
     )
     assert [c.seed for c in learnt.cells] == [c.seed for c in true.cells] == [0, 1, 2]
-    assert learnt.mean("noisy", "0..6") <= 0.55 * true.mean("noisy", "0..6")
-    assert learnt.mean("noisy", "0..10") <= 0.5 * true.mean("noisy", "0..10")
+    assert learnt.mean("noisy", "0..6") <= 0.38 * true.mean("noisy", "0..6")
+    assert learnt.mean("noisy", "0..10") <= 0.46 * true.mean("noisy", "0..10")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from srnn import _checks, models
+from srnn._arrays import whole_file
 from srnn.model import Model
 
 __all__ = ["load", "store", "trained", "weights_path"]
@@ -112,4 +113,5 @@ def store(name: str, result: dict[str, Any]) -> None:
     >>> experiments.store("my_run", {"error": 0.9})  # doctest: +SKIP
     """
     text = json.dumps(result | {"made_with": made_with()}, indent=1)
-    (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    with whole_file(FOLDER / f"{name}.json") as beside:
+        beside.write_text(text + "\n", encoding="utf-8")

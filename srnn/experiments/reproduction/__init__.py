@@ -6,7 +6,17 @@ other: :func:`sweep` runs them on as many processes as it is given, and whatever
 where it stopped.
 """
 
-from srnn.experiments.reproduction._cells import COLUMNS, PRESETS, TABLES, Cell, Fit, Job, jobs
+from srnn.experiments.reproduction._cells import (
+    COLUMNS,
+    MODES,
+    PRESETS,
+    TABLES,
+    Cell,
+    Fit,
+    Job,
+    Mode,
+    jobs,
+)
 from srnn.experiments.reproduction._problems import Problem
 from srnn.experiments.reproduction._published import published
 from srnn.experiments.reproduction._results import row_label
@@ -15,12 +25,14 @@ from srnn.experiments.reproduction._work import evaluate, problem, run
 
 __all__ = [
     "COLUMNS",
+    "MODES",
     "PRESETS",
     "TABLES",
     "Cell",
     "Failure",
     "Fit",
     "Job",
+    "Mode",
     "Problem",
     "evaluate",
     "jobs",

@@ -15,7 +15,9 @@ CARDS = {
     "chain-quadratic-iso": "table2/improved/quadratic-L-L-iso-s0.json",
     "chain-srnn-paper": "table1/faithful/hnet-L-L-recurrent-s0.json",
     "chain-srnn-iso-paper": "table2/faithful/hnet-L-L-iso-s0.json",
+    "chain-srnn-iso-cosine": "table2/improved/hnet-L-L-isocosine-s0.json",
     "chain-srnn": "table1/improved/hnetq-L-L-recurrent-s0.json",
+    "chain-srnn-plain": "table1/improved/hnet-L-L-recurrent-s0.json",
     "three-body-srnn-one-step": "table3/improved/hnetp-L-L-recurrent-s0.json",
     "three-body-srnn": "table3/improved/hnetp4-L-L-recurrent-s0.json",
     "three-body-srnn-paper": "table3/faithful/hnet-L-L-recurrent-s0.json",
@@ -29,8 +31,9 @@ def pretrained(name: str) -> Model:
     Parameters
     ----------
     name : str
-        ``"chain-srnn-iso"`` is the best of the paper's spring chain; the error's text lists all.
-        A name with ``-paper`` was trained by the paper's own recipe.
+        Such as ``"chain-srnn-iso"``, of the paper's spring chain; the error's text lists all.
+        A name with ``-paper`` was trained by the paper's own recipe, and a plain one is an H-NET
+        without a quadratic term.
 
     Returns
     -------
@@ -128,6 +131,9 @@ def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
     """
     fit, kept = cell.fit, result.get("best_epoch") or 0
     hidden = f", hidden layers of {', '.join(map(str, fit.hidden))}" if fit.hidden else ""
+    noise = (
+        f"noise of standard deviation {fit.sigma:g} on every number" if fit.sigma else "no noise"
+    )
     alone = fit.net == "hnetq" and not kept  # a quadratic term begins with silent MLPs beside it
     lines = [
         f"# {name}",
@@ -135,8 +141,7 @@ def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
         f"- **Model**: {_NET[fit.net]}{hidden}; trained and tested by {fit.integrator}."
         + (" No epoch improved on the start: the MLPs are zero." if alone else ""),
         f"- **Describes** {_SYSTEM[fit.problem]}.",
-        f"- **Data**: {fit.training} trajectories of 10 states, noise of standard deviation "
-        f"{fit.sigma:g} on every number, seed {seed}.",
+        f"- **Data**: {fit.training} trajectories of 10 states, {noise}, seed {seed}.",
         f"- **Recipe**: {'of the paper' if fit.preset == 'paper' else 'of the library'}, with "
         f"`{fit.settings}`; {result['epochs_done']} epochs, of which number "
         f"{kept} was kept (0: the computed start), "

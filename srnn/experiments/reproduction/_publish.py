@@ -9,11 +9,9 @@ from srnn._arrays import whole_file
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import Cell, Job, jobs
 from srnn.experiments.reproduction._pretrained import CARDS, card
-from srnn.experiments.reproduction._work import finished, weights_path
+from srnn.experiments.reproduction._work import finished, job_weights
 
 __all__ = ["publish"]
-
-_MOST_SEEDS = 20
 
 
 def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDER) -> list[str]:
@@ -40,8 +38,7 @@ def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDE
     """
     folder, into = Path(folder), Path(into)
     copied = []
-    # As many seeds as there may be: each is looked for.
-    for job in jobs("all", preset="paper", seeds=_MOST_SEEDS):
+    for job in jobs("all", preset="paper", seeds=_seeds(folder)):
         for cell in job.cells:
             if not finished(folder, job, cell):
                 continue
@@ -50,6 +47,12 @@ def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDE
             _copy(folder / "results" / path, into / path)
             copied.append(path)
     return copied
+
+
+def _seeds(folder: Path) -> int:
+    """Tell how many seeds to look for."""
+    found = (file.stem.rpartition("-s")[2] for file in folder.glob("results/*/*/*-s*.json"))
+    return 1 + max(map(int, found), default=0)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -62,10 +65,13 @@ def _copy(source: Path, target: Path) -> None:
 def _weights(job: Job, cell: Cell, folder: Path, into: Path) -> None:
     """Copy the weights of a cell that a pretrained model is named after."""
     names = [name for name, path in CARDS.items() if path == cell.path(job.seed)]
-    source = weights_path(folder, job)
+    source = job_weights(folder, job)
     for name in names:
         if not source.exists():
-            raise FileNotFoundError(f"The weights {source} of {name!r} are missing.")
+            raise FileNotFoundError(
+                f"The weights {source} of {name!r} are missing; delete "
+                f"{folder / 'results' / cell.path(job.seed)} and run `srnn reproduce` again."
+            )
         _copy(source, into / "weights" / f"{name}.safetensors")
         result = json.loads((folder / "results" / cell.path(job.seed)).read_text(encoding="utf-8"))
         with whole_file(into / "weights" / f"{name}.md") as beside:

@@ -11,7 +11,7 @@ import numpy as np
 
 from srnn import _checks
 from srnn.experiments._store import FOLDER
-from srnn.experiments.reproduction._cells import COLUMNS
+from srnn.experiments.reproduction._cells import COLUMNS, MODES, TABLES
 from srnn.experiments.reproduction._published import published
 
 __all__ = ["Result", "Row", "results", "row_label", "rows"]
@@ -39,15 +39,6 @@ _NETS = {
     "known": "known walls",
     "untrained": "level set, untrained",
 }
-_MODES = {
-    "iso": "ISO",
-    "isotrain": "ISO in training",
-    "heldout": "recurrent, held out",
-    "isocosine": "ISO, cosine",
-    "updates": "single, equal updates",
-    "noisy": "",
-    "clean": "",
-}
 
 
 def row_label(
@@ -58,7 +49,7 @@ def row_label(
     Parameters
     ----------
     column, model, train, test, mode : str
-        As in :class:`Cell`.
+        As in :class:`Cell`; without a mode the name says nothing of the training.
     with_mode : bool
         Whether to say how the model was trained.
 
@@ -73,10 +64,10 @@ def row_label(
     'H-NET L-L, ISO'
     """
     name = _NETS.get(model, model)
-    if (column, model) == ("improved", "hnet") and mode in ("iso", "isotrain", "recurrent"):
+    if (column, model) == ("improved", "hnet") and MODES[mode].alters is None:
         name += ", distilled"  # its start is the quadratic H's, unlike in every other row
     way = f" {train}-{test}" if train != "none" else f" {test}" if test != "none" else ""
-    how = _MODES.get(mode, mode) if with_mode else ""
+    how = MODES[mode].text if with_mode and mode else ""
     if model in ("perfect", "zero"):  # nothing starts anywhere
         how = ""
     return f"{name}{way}{', ' if how else ''}{how}"
@@ -110,14 +101,22 @@ class Result:
         Whether training ended because its time was over.
     config : dict
     config_hash : str
+    recipe : dict or None
+        Every setting of the training, those that the configuration does not name among them; None
+        for what was not trained.
     versions : dict
+    loss : float
+        Of the last epoch: the held-out one, or where nothing was held out the mean over the
+        epoch's batches.  Not a number for what was not trained.
+    stopped : str or None
+        Why training ended; see :class:`srnn.run.History`.
     wall_time_s : float
         Of training.
     threads : int
     error_median : float
         Of all stored times, and all samples.
     diverged : int
-        Test trajectories whose prediction left the finite numbers.
+        Test trajectories whose prediction left the finite numbers within the counted states.
 
     Examples
     --------
@@ -146,7 +145,10 @@ class Result:
     capped: bool
     config: dict[str, Any]
     config_hash: str
+    recipe: dict[str, Any] | None
     versions: dict[str, str]
+    loss: float
+    stopped: str | None
     wall_time_s: float
     threads: int
     error_median: float
@@ -161,10 +163,12 @@ class Result:
     def published(self) -> tuple[float, float] | None:
         """What the paper prints for the row."""
         if self.column == "improved":  # stands beside the paper's row of the same method
-            same = {"heldout": "recurrent", "isocosine": "iso", "updates": "single"}
-            mode = same.get(self.mode, self.mode)
+            mode = MODES[self.mode].alters or self.mode
             return published(self.table, "hnet", self.train, self.test, mode)
         return published(self.table, self.model, self.train, self.test, self.mode)
+
+
+_NAMES = sorted({cell.table for cells in TABLES.values() for cell in cells})
 
 
 def _nan(value: Any) -> Any:
@@ -187,17 +191,14 @@ def _where(file: Path) -> dict[str, Any]:
 
 
 def _read(file: Path) -> Result:
-    stored = json.loads(file.read_text(encoding="utf-8")) | _where(file)
+    # What needs no training has none of these.
+    stored: dict[str, Any] = {"best_epoch": 0, "loss": None, "stopped": None, "recipe": None}
+    stored |= json.loads(file.read_text(encoding="utf-8")) | _where(file)
     for key in (
-        "error_mean",
-        "error_std",
-        "error_mean_clean",
-        "error_median",
-        "stretches",
-        "curve",
+        *("error_mean", "error_std", "error_mean_clean", "error_median"),
+        *("stretches", "curve", "loss"),
     ):
         stored[key] = _nan(stored[key])
-    stored.setdefault("best_epoch", 0)  # what needs no training
     sample = stored.get("sample")
     stored["sample"] = None if sample is None else _nan(sample)
     kept = {key: stored[key] for key in Result.__dataclass_fields__ if key in stored}
@@ -261,11 +262,8 @@ def results(
             raise FileNotFoundError(
                 f"There is no folder {place} of results; `srnn reproduce` makes one."
             )
-    known = sorted(
-        path.name for path in place.iterdir() if path.is_dir() and path.name != "weights"
-    )
     if table is not None:
-        _checks.choice(table, "table", known)
+        _checks.choice(table, "table", _NAMES)
     if column is not None:
         _checks.choice(column, "column", COLUMNS)
     files = sorted(place.glob(f"{table or '*'}/{column or '*'}/*-s*.json"))
@@ -336,7 +334,6 @@ class Row:
 
 # The paper's order of the rows; others follow by name.
 _ORDER = ("onet", "hnet", "hnetq", "quadratic", "hnetp", "hnetp4", "rnn", "lstm")
-_MODE_ORDER = ("single", "updates", "recurrent", "heldout", "isotrain", "iso", "isocosine")
 
 
 def rows(
@@ -368,7 +365,7 @@ def rows(
 
     def place(key: tuple[str, ...]) -> tuple[Any, ...]:
         column, model, train, test, mode = key
-        of_mode = _MODE_ORDER.index(mode) if mode in _MODE_ORDER else 9
+        of_mode = list(MODES).index(mode)
         of_model = _ORDER.index(model) if model in _ORDER else 9
         return column, model in ("rnn", "lstm"), of_mode, of_model, model, train, test
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from srnn import _checks
 from srnn._arrays import whole_file
 from srnn.experiments.reproduction._cells import Job
-from srnn.experiments.reproduction._work import finished, run, weights_path
+from srnn.experiments.reproduction._work import finished, job_weights, run
 
 __all__ = ["Failure", "sweep", "unfinished"]
 
@@ -305,7 +305,7 @@ def _quiet() -> Iterator[None]:
 def _paths(folder: Path, job: Job) -> tuple[Path, Path]:
     """Tell where the lock of a job is, and the mark of the sweep that has it under way."""
     # Of the weights: two jobs with the same would share a checkpoint.
-    name = weights_path(folder, job).stem
+    name = job_weights(folder, job).stem
     return folder / "locks" / f"{name}.lock", folder / "locks" / f"{name}.json"
 
 

@@ -1,5 +1,6 @@
 """One job: fit a model, read its cells off it, and write each at once."""
 
+import dataclasses
 import json
 import math
 import os
@@ -31,7 +32,7 @@ from srnn.models import SRNN
 from srnn.nn import LSTM, RNN, HNet, ONet, PairwiseH, QuadraticH
 from srnn.run import History
 
-__all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "problem", "run", "weights_path"]
+__all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "job_weights", "problem", "run"]
 
 SAMPLED = 0
 """Number of the test trajectory whose prediction is kept, for the figures."""
@@ -92,12 +93,15 @@ def _model(fit: Fit, drawn: Problem) -> Model:
     return SRNN(dim, hamiltonian=hamiltonian, integrator=fit.integrator or "leapfrog", **how)
 
 
+def _settings(fit: Fit) -> dict[str, Any]:
+    """List what `fit` is told."""
+    capped = {} if fit.minutes is None else {"max_seconds": 60 * fit.minutes}
+    return fit.settings | capped
+
+
 def _train(model: Model, fit: Fit, training: Trajectories, checkpoint: Path) -> History:
     """Fit, going on from the checkpoint where there is one."""
-    settings: dict[str, Any] = {"progress": False, "checkpoint": checkpoint} | fit.settings
-    if fit.minutes is not None:
-        settings["max_seconds"] = 60 * fit.minutes
-    return model.fit(training, **settings)
+    return model.fit(training, progress=False, checkpoint=checkpoint, **_settings(fit))
 
 
 def _predict(cell: Cell, model: Model, test: Trajectories) -> Trajectories:
@@ -198,14 +202,14 @@ def versions() -> dict[str, str]:
     return made_with() | {"srnn": __version__}
 
 
-def weights_path(folder: Path, job: Job) -> Path:
+def job_weights(folder: Path, job: Job) -> Path:
     """Tell where the trained weights of a job are.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> from srnn.experiments.reproduction import jobs
-    >>> weights_path(Path("out"), jobs("table3", preset="smoke")[-1]).parent.name
+    >>> job_weights(Path("out"), jobs("table3", preset="smoke")[-1]).parent.name
     'weights'
     """
     # By the fit, which several tables may share.
@@ -315,7 +319,7 @@ def _trained(job: Job, folder: Path, drawn: Problem) -> tuple[Any, dict[str, Any
     model = _model(job.fit, drawn)
     if not job.fit.learnt:
         return model, took
-    kept = weights_path(folder, job)
+    kept = job_weights(folder, job)
     note = kept.with_suffix(".json")
     if kept.exists() and note.exists():
         return models.load(kept), json.loads(note.read_text(encoding="utf-8"))
@@ -330,6 +334,7 @@ def _trained(job: Job, folder: Path, drawn: Problem) -> tuple[Any, dict[str, Any
         # The epochs of all runs that a killed one was made of, or the whole of a single one.
         "wall_time_s": round(max(history.seconds, time.monotonic() - begin), 1),
         "loss": _finite((history.validation_loss or history.train_loss or [math.nan])[-1]),
+        "recipe": dataclasses.asdict(model.recipe(**_settings(job.fit))),
     }
     model.save(kept)
     with whole_file(note) as beside:
