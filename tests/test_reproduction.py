@@ -1,12 +1,14 @@
 """The paper's tables as jobs: what there is, what goes on after a stop, and what is stored."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import srnn
-from srnn import experiments
+from srnn import experiments, training
 from srnn.experiments import _store
 from srnn.experiments.reproduction import (
     COLUMNS,
@@ -458,14 +460,51 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
+@dataclasses.dataclass(frozen=True)
+class Midway(Fit):
+    """A fit whose process is killed once, within an epoch of its training; it counts its steps."""
+
+    folder: str = ""
+    spared: int = 0
+    killed_at: int = 0
+
+    @property
+    def learnt(self) -> bool:
+        if os.getpid() == self.spared:
+            return True
+        first, again = (Path(self.folder) / name for name in ("first", "again"))
+        steps = again if first.exists() else first
+        if steps == first:
+            ticks = itertools.count(0.0, 2.0)  # a checkpoint every epoch
+            training.time = types.SimpleNamespace(monotonic=lambda: next(ticks))  # type: ignore[assignment]
+
+        def count(*_: Any) -> None:
+            with steps.open("a") as file:
+                file.write(".")
+            if steps == first and len(first.read_text()) == self.killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        register_optimizer_step_post_hook(count)
+        return True
+
+
 @pytest.mark.slow
 def test_a_killed_dask_worker_loses_nothing(cluster: Any, tmp_path: Path) -> None:
-    # Training, a worker that is killed midway, and a failure: through the scheduler's address.
-    every = [small(), deadly(1, tmp_path, once=True), failing(2), *(quick(n) for n in range(3, 9))]
+    epochs, each, completed = 12, 3, 7
+    job = small(epochs=epochs, batch_size=8)
+    assert job.fit.training == 8 * each
+    told = {"folder": str(tmp_path), "spared": os.getpid(), "killed_at": each * completed + 2}
+    fit = Midway(**vars(job.fit), **told)
+    cells = tuple(dataclasses.replace(cell, fit=fit) for cell in job.cells)
+    # A worker that is killed midway in its training, and a failure: by the scheduler's address.
+    every = [dataclasses.replace(job, fit=fit, cells=cells), failing(2)]
+    every += [quick(n) for n in range(3, 9)]
     failed = sweep(every, tmp_path / "out", dask=cluster.scheduler_address, progress=False)
     assert [failure.job for failure in failed] == [failing(2).name]
-    assert (tmp_path / "killed-1").exists()
     assert unfinished(every, tmp_path / "out") == [failing(2)]
+    assert len((tmp_path / "first").read_text()) == each * completed + 2
+    # Another worker has begun the epoch again in which it was killed, and no other.
+    assert len((tmp_path / "again").read_text()) == each * (epochs - completed)
 
 
 @pytest.mark.slow

@@ -119,6 +119,11 @@ def sweep(
     KeyboardInterrupt
         At once, when interrupted; finished cells and checkpoints stay.
 
+    Notes
+    -----
+    Processes are joblib's.  A cluster is asked through Dask's own client, because joblib 1.6 with
+    its Dask backend waits for ever for a job that the scheduler has given up.
+
     Examples
     --------
     >>> import tempfile
@@ -270,8 +275,7 @@ class _Sweep:
 def _on_cluster(client: Any, calls: Sequence[tuple[Any, ...]]) -> Generator[_Outcome, None, None]:
     """Do jobs on Dask's workers.
 
-    The scheduler itself gives a job to another worker when one is lost.  joblib 1.6 with its Dask
-    backend waits for ever for a job that the scheduler has given up; the client itself tells.
+    The scheduler itself gives a job to another worker when one is lost.
     """
     import distributed
 
