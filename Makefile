@@ -60,7 +60,7 @@ test: $(STAMP)
 	$(BIN)/python book/_scripts/render_book.py --output $(BUILD)/stored
 	$(BIN)/python -m pytest -q tests srnn --ignore=tests/site --cov=srnn -n auto --dist loadscope
 	$(NBVAL)
-	SRNN_SITE=$(BUILD)/stored/html $(BIN)/python -m pytest -q -rs tests/site
+	SRNN_SITE=$(BUILD)/stored/html $(BIN)/python -m pytest -q -rs tests/site -n auto --dist worksteal
 
 # PyTorch chooses its kernels by the processor, and a sum comes out differently in the last digits:
 # what the chapters print and assert has to hold with the plainest ones as well.
