@@ -335,8 +335,8 @@ def _attempt(number: int, job: Job, folder: Path, name: str) -> _Outcome:
             # An earlier try of this sweep, whose worker is not gone: it finishes the job.
             held.acquire()
         try:
-            with whole_file(mark) as beside:
-                beside.write_text(json.dumps({"sweep": name}), encoding="utf-8")
+            # Half of it is as good as none; nothing is left of it beside, if this is killed here.
+            mark.write_text(json.dumps({"sweep": name}), encoding="utf-8")
             run(job, folder)
             _failure(folder, job).unlink(missing_ok=True)
         finally:
