@@ -99,7 +99,7 @@ def library(given: Problem, gradient: str | None) -> Rollout:
 
 def of_bfloat16() -> Any:
     """Make the automatic way with the factors of matrix products rounded to bfloat16."""
-    from srnn import adjoint
+    from srnn.motion import adjoint
 
     try:
         return adjoint.Gradient(products=torch.bfloat16)

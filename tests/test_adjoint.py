@@ -10,13 +10,13 @@ from helpers import F64, JointHNet, randn, random_hnet, seeded
 from torch import Tensor, nn
 
 import srnn
-from srnn.adjoint import Gradient, _choice, _fixed_point, _function
-from srnn.adjoint._program import FORCE, VELOCITY, program
-from srnn.adjoint._sweep import _pieces
-from srnn.fields import HamiltonianField, VectorField, as_field
-from srnn.integrators import Splitting
-from srnn.losses import trajectory_loss
-from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.motion.adjoint import Gradient, _choice, _fixed_point, _function
+from srnn.motion.adjoint._program import FORCE, VELOCITY, program
+from srnn.motion.adjoint._sweep import _pieces
+from srnn.motion.fields import HamiltonianField, VectorField, as_field
+from srnn.motion.integrators import Splitting
+from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.training.losses import trajectory_loss
 
 FUSED = (None, "stored", "recompute", "reversible", "reversible-exact")
 KEEPING = (None, "stored", "recompute")  # those for an O-NET and for Euler's method
@@ -779,7 +779,7 @@ def test_a_leapfrog_step_costs_one_force_and_one_velocity(steps: int) -> None:
 def test_activations_are_computed_as_often_as_the_table_says(
     gradient: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from srnn.adjoint import _network
+    from srnn.motion.adjoint import _network
 
     count = 0
     for kernel in {k for k in vars(_network).values() if hasattr(k, "activate")}:

@@ -15,8 +15,8 @@ from helpers import F64, randn, random_hnet, seeded
 from torch import Tensor, nn
 
 import srnn
-from srnn.adjoint import _buffers
-from srnn.adjoint._buffers import Lease, carve, lease
+from srnn.motion.adjoint import _buffers
+from srnn.motion.adjoint._buffers import Lease, carve, lease
 
 FUSED = (None, "stored", "recompute", "reversible", "reversible-exact")
 SPAN: dict[str, Any] = {"dt": 0.1, "steps": 5}

@@ -10,10 +10,10 @@ from helpers import F64, JointHNet, ProductH, randn, random_hnet, seeded, slope
 from torch import Tensor
 
 import srnn
-from srnn import integrators
-from srnn.adjoint._continuous import continuous_rollout
-from srnn.fields import Field, VectorField, as_field
-from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.motion import integrators
+from srnn.motion.adjoint._continuous import continuous_rollout
+from srnn.motion.fields import Field, VectorField, as_field
+from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
 
 
 def onet(seed: int) -> srnn.ONet:

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 import srnn
-from srnn import checkpoint
 from srnn.errors import CheckpointError
+from srnn.training import checkpoint
 
 RUN = """
 import dataclasses, json, sys, time

@@ -9,8 +9,9 @@ from helpers import F64, ConvexH, JointHNet, randn, random_hnet, seeded
 from torch import Tensor
 
 import srnn
-from srnn import convexity
-from srnn.convexity import (
+from srnn.motion.flow_map import flow_map
+from srnn.starts import convexity
+from srnn.starts.convexity import (
     ConvexRadius,
     EigenvalueGrid,
     conditioning,
@@ -19,7 +20,6 @@ from srnn.convexity import (
     eigenvalue_grid,
     iso_hessian,
 )
-from srnn.flow_map import flow_map
 from srnn.systems import DoublePendulum, HenonHeiles, MassSpring, Pendulum, SpringChain
 
 

@@ -37,27 +37,17 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 import srnn
-from srnn import (
-    adjoint,
-    convexity,
-    diagnostics,
-    fields,
-    integrators,
-    iso,
-    likelihood,
-    losses,
-    metrics,
-    rebound,
-    scaling,
-    starts,
-    systems,
-    training,
-    variable_projection,
-    warm_start,
-)
-from srnn.iso._problem import Problem
-from srnn.recipes import Recipe
-from srnn.rollout import integrate
+from srnn import rebound, systems
+from srnn.motion import adjoint, fields, integrators, scaling
+from srnn.motion.rollout import integrate
+from srnn.results import diagnostics, metrics
+from srnn.starts import convexity, iso, likelihood
+from srnn.starts import optimised as starts
+from srnn.starts.iso._problem import Problem
+from srnn.training import losses
+from srnn.training import train as training
+from srnn.training.guess import variable_projection, warm_start
+from srnn.training.recipes import Recipe
 
 # -- a second device ------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from helpers import F64, randn, seeded
 from scipy.stats import chi
 
 import srnn
-from srnn.diagnostics import FittedResiduals, Statistic, diagnose
 from srnn.errors import TrainingDiverged
+from srnn.results.diagnostics import FittedResiduals, Statistic, diagnose
 
 SIGMA = 0.2
 

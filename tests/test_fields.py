@@ -3,8 +3,8 @@ import torch
 from helpers import F64, ConvexH, JointHNet, ProductH, randn, random_hnet, seeded
 
 import srnn
-from srnn.fields import Hamiltonian, HamiltonianField, VectorField, as_field, weight_of
-from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.motion.fields import Hamiltonian, HamiltonianField, VectorField, as_field, weight_of
+from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
 
 
 def hamiltons_equations(H: object, z: torch.Tensor) -> torch.Tensor:

@@ -18,8 +18,9 @@ from helpers import (
 from torch import Tensor
 
 import srnn
-from srnn import convexity, integrators
-from srnn.flow_map import TangentField, flow_map, singular_pairs, symplectic_defect
+from srnn.motion import integrators
+from srnn.motion.flow_map import TangentField, flow_map, singular_pairs, symplectic_defect
+from srnn.starts import convexity
 from srnn.systems import DoublePendulum, Pendulum, QuadraticHamiltonian, SpringChain, ThreeBody
 
 

@@ -9,8 +9,8 @@ from helpers import F64, JointHNet, omega, randn, random_hnet, seeded, symplecti
 from torch import Tensor
 
 import srnn
-from srnn import integrators
-from srnn.gradients import norms_through_time
+from srnn.motion import integrators
+from srnn.motion.gradients import norms_through_time
 
 STEPS, DT = 5, 0.2
 ON_Z = [name for name in integrators.available() if not name.startswith("tao")]

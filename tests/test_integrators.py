@@ -23,9 +23,9 @@ from helpers import (
 from torch import Tensor
 
 import srnn
-from srnn import integrators
 from srnn.errors import ConvergenceError
-from srnn.fields import VectorField, as_field
+from srnn.motion import integrators
+from srnn.motion.fields import VectorField, as_field
 from srnn.systems import Pendulum, QuadraticHamiltonian
 
 SPLITTINGS = [

@@ -8,10 +8,10 @@ from helpers import F64, JointHNet, linear_matrix, randn, random_hnet, seeded
 from torch import Tensor
 
 import srnn
-from srnn import integrators
-from srnn.iso import METHODS, InitialStates, IsoStatus, optimise_initial_state
-from srnn.iso._optimise import solve
-from srnn.iso._problem import Problem
+from srnn.motion import integrators
+from srnn.starts.iso import METHODS, InitialStates, IsoStatus, optimise_initial_state
+from srnn.starts.iso._optimise import solve
+from srnn.starts.iso._problem import Problem
 
 BATCHED = ("gauss-newton", "lbfgs")
 FULLY: dict[str, dict[str, Any]] = {  # iterate until nothing moves any more

@@ -8,7 +8,7 @@ from helpers import F64, linear_matrix, randn, random_hnet, seeded
 from torch import Tensor
 
 import srnn
-from srnn.iso import METHODS, InitialStates, IsoStatus, optimise_initial_state
+from srnn.starts.iso import METHODS, InitialStates, IsoStatus, optimise_initial_state
 
 BATCHED = ("gauss-newton", "lbfgs")
 CHAIN = srnn.systems.SpringChain([1.0, 2.0, 0.5], [5.0, 4.0, 6.0, 3.0])

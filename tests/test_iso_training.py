@@ -9,11 +9,11 @@ import torch
 from helpers import F64, JointHNet, seeded
 
 import srnn
-from srnn.iso._problem import Problem
-from srnn.losses import trajectory_loss
-from srnn.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
-from srnn.run import Run
-from srnn.starts import _SAMPLE, Starts
+from srnn.starts.iso._problem import Problem
+from srnn.starts.optimised import _SAMPLE, Starts
+from srnn.training.losses import trajectory_loss
+from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
+from srnn.training.run import Run
 
 CHAIN = srnn.systems.SpringChain.random(masses=4, generator=seeded(7))
 

@@ -9,8 +9,8 @@ import scipy.stats
 import torch
 from helpers import F64, randn, seeded
 
-from srnn import likelihood
-from srnn.likelihood import estimated_sigma, negative_log_likelihood
+from srnn.starts import likelihood
+from srnn.starts.likelihood import estimated_sigma, negative_log_likelihood
 
 
 @pytest.mark.parametrize("sigma", [0.03, 0.7, 12.0])

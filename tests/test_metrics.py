@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import srnn
-from srnn import Trajectories, metrics
+from srnn import Trajectories
+from srnn.results import metrics
 from srnn.systems import MassSpring, SpringChain
 
 

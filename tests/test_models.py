@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import srnn
-from srnn import integrators
 from srnn.errors import CheckpointError
+from srnn.motion import integrators
 
 
 def seeded(seed=0):

@@ -17,9 +17,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 import srnn
-from srnn import plotting
-from srnn.run import History
-from srnn.scaling import Scale, ScaledHamiltonian
+from srnn.motion.scaling import Scale, ScaledHamiltonian
+from srnn.results import plotting
+from srnn.training.run import History
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from helpers import randn, random_hnet, seeded
 from torch import Tensor
 
 import srnn
-from srnn import integrators
-from srnn.fields import HamiltonianField, as_field
-from srnn.integrators import RungeKutta, Splitting
+from srnn.motion import integrators
+from srnn.motion.fields import HamiltonianField, as_field
+from srnn.motion.integrators import RungeKutta, Splitting
+from srnn.motion.rollout import integrate
 from srnn.rebound import KnownWalls, Rebound, Walls, record, reflect, with_rebound
 from srnn.rebound import _step as step_module
-from srnn.rollout import integrate
 from srnn.systems import Billiard, Room
 
 F64 = torch.float64

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import srnn
 from srnn.experiments.billiard import one_step_cases
-from srnn.losses import trajectory_loss, window_loss
+from srnn.motion.scaling import Scale
 from srnn.rebound import (
     KnownWalls,
     LevelSetWalls,
@@ -22,9 +22,9 @@ from srnn.rebound import (
     start_from_rebounds,
     with_rebound,
 )
-from srnn.recipes import PRESETS, WITH_WALLS, Recipe
-from srnn.scaling import Scale
 from srnn.systems import Billiard, Room
+from srnn.training.losses import trajectory_loss, window_loss
+from srnn.training.recipes import PRESETS, WITH_WALLS, Recipe
 
 F64 = torch.float64
 BOX = Room.box()

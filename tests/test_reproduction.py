@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import srnn
-from srnn import experiments, training
+from srnn import experiments
 from srnn.experiments import _store
 from srnn.experiments.reproduction import (
     COLUMNS,
@@ -38,6 +38,7 @@ from srnn.experiments.reproduction import (
 )
 from srnn.experiments.reproduction._publish import publish
 from srnn.experiments.reproduction._work import _model, _settings, finished, job_weights, problem
+from srnn.training import train as training
 
 EVERY = jobs("all")
 CELLS = {cell.path(job.seed): (job, cell) for job in EVERY for cell in job.cells}

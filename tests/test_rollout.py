@@ -8,7 +8,7 @@ import torch
 from helpers import F64, JointHNet, ProductH, randn, random_hnet, seeded
 
 import srnn
-from srnn import integrators
+from srnn.motion import integrators
 
 SEPARABLE = [name for name in integrators.available() if not name.startswith(("tao", "implicit"))]
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import srnn
-from srnn.fields import as_field
-from srnn.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.motion.fields import as_field
+from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
 
 SCALE = Scale(q=2.0, p=0.25, time=3.0, shift=torch.tensor([1.0, -2.0, 0.5, 4.0], dtype=F64))
 size = st.floats(1e-3, 1e3)

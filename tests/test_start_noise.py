@@ -6,12 +6,12 @@ from helpers import F64, seeded
 from torch import Tensor
 
 import srnn
-from srnn import warm_start
-from srnn.flow_map import flow_map
-from srnn.recipes import Recipe
-from srnn.run import Run
+from srnn.motion.flow_map import flow_map
 from srnn.systems import SpringChain
-from srnn.variable_projection import fit_quadratic
+from srnn.training.guess import warm_start
+from srnn.training.guess.variable_projection import fit_quadratic
+from srnn.training.recipes import Recipe
+from srnn.training.run import Run
 
 PAIR = SpringChain([0.8, 1.3], [4.0, 6.0, 5.0])
 LEAPFROG = srnn.integrators.get("leapfrog")

@@ -11,10 +11,10 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 import srnn
-from srnn.iso import optimise_initial_state
-from srnn.losses import trajectory_loss
-from srnn.recipes import Recipe
-from srnn.starts import Starts, noise_weights
+from srnn.starts.iso import optimise_initial_state
+from srnn.starts.optimised import Starts, noise_weights
+from srnn.training.losses import trajectory_loss
+from srnn.training.recipes import Recipe
 
 LEAPFROG = srnn.integrators.get("leapfrog")
 CHAIN = srnn.systems.SpringChain([0.8, 1.3, 1.0], [4.0, 6.0, 5.0, 3.0])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import srnn
-from srnn.fields import HamiltonianField
+from srnn.motion.fields import HamiltonianField
 from srnn.systems import (
     FPUT,
     Billiard,

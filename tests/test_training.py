@@ -8,8 +8,8 @@ from helpers import slow_clock
 from torch.nn.functional import mse_loss
 
 import srnn
-from srnn.losses import trajectory_loss
-from srnn.recipes import PRESETS, Recipe
+from srnn.training.losses import trajectory_loss
+from srnn.training.recipes import PRESETS, Recipe
 
 
 def seeded(seed=0):

@@ -12,7 +12,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import srnn
 from srnn.systems import SpringChain
-from srnn.variable_projection import _combine, fit_quadratic
+from srnn.training.guess.variable_projection import _combine, fit_quadratic
 
 CHAIN = SpringChain([0.8, 1.3, 1.0, 0.6], [4.0, 6.0, 5.0, 7.0, 3.0])
 PAIR = SpringChain([0.8, 1.3], [4.0, 6.0, 5.0])

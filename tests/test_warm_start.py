@@ -4,16 +4,16 @@ import torch
 from helpers import F64, randn, seeded, slope
 
 import srnn
-from srnn.recipes import Recipe
-from srnn.starts import Starts
+from srnn.starts.optimised import Starts
 from srnn.systems import SpringChain
-from srnn.warm_start import (
+from srnn.training.guess.warm_start import (
     distil,
     if_better,
     least_squares,
     symmetric_least_squares,
     variable_projection,
 )
+from srnn.training.recipes import Recipe
 
 CHAIN = SpringChain([0.8, 1.3, 1.0, 0.6], [4.0, 6.0, 5.0, 7.0, 3.0])
 LEAPFROG = srnn.integrators.get("leapfrog")

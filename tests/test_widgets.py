@@ -19,9 +19,10 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from srnn import systems, widgets
-from srnn.plotting import COLOURS
-from srnn.widgets._live import made
+from srnn import systems
+from srnn.results import widgets
+from srnn.results.plotting import COLOURS
+from srnn.results.widgets._live import made
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from srnn import _checks, models
-from srnn._arrays import whole_file
-from srnn.model import Model
+from srnn import _checks
+from srnn.data._arrays import whole_file
+from srnn.model import models
+from srnn.model.model import Model
 
 __all__ = ["load", "store", "trained", "weights_path"]
 

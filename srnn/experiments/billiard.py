@@ -25,15 +25,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from srnn.data import Trajectories
+from srnn.data.trajectories import Trajectories
 from srnn.experiments._store import load, store, trained, weights_path
-from srnn.metrics import position_error
-from srnn.model import Model
-from srnn.models import SRNN
+from srnn.model.model import Model
+from srnn.model.models import SRNN
 from srnn.nn import RNN, ONet
 from srnn.rebound import KnownWalls, LevelSetWalls, PatchWalls
-from srnn.recipes import WITH_WALLS
+from srnn.results.metrics import position_error
 from srnn.systems import Billiard, Room
+from srnn.training.recipes import WITH_WALLS
 
 __all__ = [
     "ROWS",

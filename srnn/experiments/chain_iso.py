@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnn.data import Trajectories
+from srnn.data.trajectories import Trajectories
 from srnn.experiments._store import store
-from srnn.iso import optimise_initial_state
-from srnn.metrics import position_error
-from srnn.models import SRNN
+from srnn.model.models import SRNN
+from srnn.motion.rollout import rollout
 from srnn.nn import HNet, QuadraticH
-from srnn.rollout import rollout
+from srnn.results.metrics import position_error
+from srnn.starts.iso import optimise_initial_state
 from srnn.systems import SpringChain
 
 __all__ = ["baselines", "least_squares_gap", "models"]

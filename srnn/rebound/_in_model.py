@@ -6,19 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnn import _checks, integrators
+from srnn import _checks
 from srnn._types import StateSeries
-from srnn.data import Trajectories
-from srnn.fields import weight_of
-from srnn.integrators import Integrator
+from srnn.data.trajectories import Trajectories
+from srnn.motion import integrators
+from srnn.motion.fields import weight_of
+from srnn.motion.integrators import Integrator
+from srnn.motion.scaling import Scale
 from srnn.rebound._known import KnownWalls
 from srnn.rebound._module import WalledH
 from srnn.rebound._picture import PictureWalls
 from srnn.rebound._scaled import ScaledWalls
 from srnn.rebound._start import fit_free_motion, start_from_rebounds
 from srnn.rebound._step import Rebound
-from srnn.recipes import Recipe
-from srnn.scaling import Scale
+from srnn.training.recipes import Recipe
 
 __all__ = ["check_reach", "check_starts", "in_units", "start", "stopped_outside"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn.fields import Field
+from srnn.motion.fields import Field
 
 __all__ = ["corrected"]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import Energy, Half, State
-from srnn.fields import HamiltonianField
+from srnn.motion.fields import HamiltonianField
 from srnn.nn import HNet, QuadraticH
 from srnn.rebound._level_set import LevelSetWalls
 from srnn.rebound._networks import PatchWalls

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import State
-from srnn.fields import Field
-from srnn.integrators import Integrator
+from srnn.motion.fields import Field
+from srnn.motion.integrators import Integrator
 from srnn.rebound._step import reflect
 
 __all__ = ["ObservedRebounds", "observed_rebounds"]

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import State
+from srnn.motion.rollout import integrate
 from srnn.rebound._step import Rebound
-from srnn.rollout import integrate
 
 __all__ = ["ReboundRecord", "record"]
 

@@ -5,13 +5,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from srnn import _checks
-from srnn.data import Trajectories
-from srnn.fields import HamiltonianField
-from srnn.integrators import Integrator
+from srnn.data.trajectories import Trajectories
+from srnn.motion.fields import HamiltonianField
+from srnn.motion.integrators import Integrator
 from srnn.rebound._module import WalledH
 from srnn.rebound._observed import ObservedRebounds, observed_rebounds
 from srnn.rebound._picture import PictureWalls
-from srnn.warm_start import least_squares
+from srnn.training.guess.warm_start import least_squares
 
 __all__ = ["fit_free_motion", "start_from_rebounds"]
 

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from srnn import _checks, integrators
+from srnn import _checks
 from srnn._types import Half, State
-from srnn.fields import Field
-from srnn.integrators import ImplicitMidpoint, Integrator, Tao
+from srnn.motion import integrators
+from srnn.motion.fields import Field
+from srnn.motion.integrators import ImplicitMidpoint, Integrator, Tao
 from srnn.rebound._instant import corrected
 
 __all__ = ["Rebound", "Walls", "reflect", "with_rebound"]

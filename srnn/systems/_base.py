@@ -10,8 +10,8 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half, State, Status, TrajectoryValues
-from srnn.data import Trajectories
-from srnn.fields import HamiltonianField
+from srnn.data.trajectories import Trajectories
+from srnn.motion.fields import HamiltonianField
 
 __all__ = ["SeparableSystem", "System"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Status, TrajectoryValues
-from srnn.fields import HamiltonianField
+from srnn.motion.fields import HamiltonianField
 from srnn.systems._base import SeparableSystem, System
 
 __all__ = ["AdaptiveTruth", "OrbitStatus", "linear_flow"]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half, State, Status, TrajectoryValues
-from srnn.rollout import rollout
+from srnn.motion.rollout import rollout
 from srnn.systems._linear import LinearOscillators
 from srnn.systems._shared import like, normal, parameters, stretches, uniform
 from srnn.systems._truth import linear_flow

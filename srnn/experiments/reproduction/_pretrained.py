@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from srnn import _checks, models
+from srnn import _checks
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import Cell
-from srnn.model import Model
+from srnn.model import models
+from srnn.model.model import Model
 
 __all__ = ["CARDS", "card", "pretrained"]
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from srnn.data import Trajectories
+from srnn.data.trajectories import Trajectories
 from srnn.experiments import billiard
 from srnn.systems import Billiard, SpringChain, ThreeBody
 

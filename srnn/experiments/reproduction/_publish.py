@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from srnn._arrays import whole_file
+from srnn.data._arrays import whole_file
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import Cell, Job, jobs
 from srnn.experiments.reproduction._pretrained import CARDS, card

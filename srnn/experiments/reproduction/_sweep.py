@@ -18,7 +18,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from tqdm import tqdm
 
 from srnn import _checks
-from srnn._arrays import whole_file
+from srnn.data._arrays import whole_file
 from srnn.experiments.reproduction._cells import Job
 from srnn.experiments.reproduction._work import finished, job_weights, run
 

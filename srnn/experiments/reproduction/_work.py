@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnn import models
-from srnn._arrays import whole_file
-from srnn.data import Trajectories
+from srnn.data._arrays import whole_file
+from srnn.data.trajectories import Trajectories
 from srnn.experiments import billiard
 from srnn.experiments._store import made_with
 from srnn.experiments.reproduction._cells import Cell, Fit, Job
@@ -25,12 +24,13 @@ from srnn.experiments.reproduction._problems import (
     heavy_billiard,
     three_body,
 )
-from srnn.iso import optimise_initial_state
-from srnn.metrics import position_error
-from srnn.model import Model
-from srnn.models import SRNN
+from srnn.model import models
+from srnn.model.model import Model
+from srnn.model.models import SRNN
 from srnn.nn import LSTM, RNN, HNet, ONet, PairwiseH, QuadraticH
-from srnn.run import History
+from srnn.results.metrics import position_error
+from srnn.starts.iso import optimise_initial_state
+from srnn.training.run import History
 
 __all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "job_weights", "problem", "run"]
 

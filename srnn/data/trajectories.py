@@ -1,0 +1,486 @@
+"""Sets of trajectories: what is observed, and what is known about it."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import TrajectoryHalf
+from srnn.data._arrays import join_halves, read_npz, spacing, write_npz
+from srnn.errors import CheckpointError
+
+__all__ = ["Trajectories"]
+
+_OPTIONAL = ("clean", "derivatives", "status")
+
+
+class Trajectories:
+    """Trajectories of one system, sampled at equal steps of time.
+
+    Parameters
+    ----------
+    q, p : array-like of float, shape (time, batch, d)
+        Positions and momenta: tensors, NumPy arrays or nested lists, time first; float32 or
+        float64.  Integers take the dtype of the other array; integers alone become PyTorch's
+        default dtype where it holds each of them exactly, else float64.
+    dt : float
+        Time between successive states.
+    dq, dp : array-like, optional
+        Time derivatives of `q` and `p`, for derivative-supervised training
+        (:class:`srnn.HNN`).
+    times : array-like, shape (time,), optional
+        Equally spaced times (to a relative 1e-6) in place of `dt`.  Only their spacing is kept.
+
+    Attributes
+    ----------
+    values : Tensor, shape (time, batch, 2d)
+        The states, (q, p) on the last axis.
+    clean : Tensor or None
+        The states without noise, where they are known.
+    derivatives : Tensor or None
+        dz/dt at each state, where it is known.
+    status : Tensor of int or None, shape (batch,)
+        One code a trajectory where a system computed them; 0 means all is well.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes or dtypes differ, a number is NaN or infinite, the dtype is neither float32 nor
+        float64, `dt` is not positive or `times` are not equally spaced.
+
+    Notes
+    -----
+    Positions without momenta, uneven times and gaps are not supported yet; each is refused.
+
+    Examples
+    --------
+    >>> import numpy as np, srnn
+    >>> t = 0.1 * np.arange(50)[:, None, None]  # time, one trajectory, one coordinate
+    >>> data = srnn.Trajectories(q=np.cos(t), p=-np.sin(t), dt=0.1)
+    >>> data
+    Trajectories(states=50, trajectories=1, dim=1, dt=0.1, dtype=float64)
+    >>> data.windows(10).trajectories
+    41
+    """
+
+    def __init__(
+        self,
+        *,
+        q: Any = None,
+        p: Any = None,
+        dt: float | None = None,
+        dq: Any = None,
+        dp: Any = None,
+        times: Any = None,
+    ) -> None:
+        if q is None or p is None:
+            raise ValueError(
+                "Expected both `q` and `p`: trajectories of positions only are not supported yet. "
+                "For a unit mass p is the velocity."
+            )
+        if (dq is None) != (dp is None):
+            raise ValueError("Expected `dq` and `dp` together, or neither.")
+        values = join_halves(q, p, "q", "p")
+        derivatives = None if dq is None else join_halves(dq, dp, "dq", "dp", values.dtype)
+        if times is not None:
+            measured = spacing(times, len(values))
+            if dt is not None and not _checks.same_spacing(measured, _checks.positive(dt, "dt")):
+                raise ValueError(
+                    f"Expected `dt` to be the spacing of `times`, {measured!r}; got {dt!r}. "
+                    "Pass one of the two."
+                )
+            dt = measured if dt is None else dt
+        self._set(values, dt, {"derivatives": derivatives})
+
+    def _set(self, values: Tensor, dt: Any, known: Mapping[str, Tensor | None]) -> None:
+        self.dt = _checks.positive(dt, "dt")
+        self.values = _checks.known_float(values, "values")
+        self.clean = known.get("clean")
+        self.derivatives = known.get("derivatives")
+        self.status = status = known.get("status")
+        if status is not None and status.shape != values.shape[1:2]:
+            raise ValueError(
+                f"Expected `status` to have shape (batch,) = {tuple(values.shape[1:2])}; "
+                f"got {tuple(status.shape)}."
+            )
+        if status is not None and (status.is_floating_point() or status.is_complex()):
+            raise TypeError(f"Expected `status` to hold integers; got {status.dtype}.")
+        for name in ("values", "clean", "derivatives"):
+            tensor = getattr(self, name)
+            if tensor is None:
+                continue
+            if tensor.shape != values.shape:
+                raise ValueError(
+                    f"Expected `{name}` to have the shape of the values {tuple(values.shape)}; "
+                    f"got {tuple(tensor.shape)}."
+                )
+            _checks.same_as(tensor, name, values, "values")
+            if status is not None:  # what is marked as doubtful need not be finite
+                tensor = tensor.masked_fill((status != 0)[None, :, None], 0.0)
+            _checks.all_finite(tensor, name)
+
+    @classmethod
+    def from_states(
+        cls,
+        values: Tensor,
+        *,
+        dt: float,
+        clean: Tensor | None = None,
+        derivatives: Tensor | None = None,
+        status: Tensor | None = None,
+    ) -> "Trajectories":
+        """Build from states ``(time, batch, 2d)`` with (q, p) on the last axis.
+
+        Parameters
+        ----------
+        values : Tensor, shape (time, batch, 2d)
+            float32 or float64.  The data keep copies of this and of the other tensors.
+        dt : float
+        clean, derivatives : Tensor, optional
+            Same shape as `values`.
+        status : Tensor of int, shape (batch,), optional
+            A trajectory whose status is not 0 may hold NaN and infinities; no other may.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.Trajectories.from_states(torch.zeros(10, 4, 6), dt=0.1)
+        Trajectories(states=10, trajectories=4, dim=3, dt=0.1, dtype=float32)
+        """
+        values = _checks.float_tensor(values, "values")
+        if values.ndim != 3:
+            raise ValueError(
+                "Expected `values` to have shape (time, batch, 2*dim); "
+                f"got {tuple(values.shape)}. For one trajectory add the axis: values[:, None]."
+            )
+        if values.shape[-1] % 2:
+            raise ValueError(
+                "Expected the last axis of `values` to be even, (q, p); "
+                f"got length {values.shape[-1]}."
+            )
+        if 0 in values.shape:
+            raise ValueError(f"Expected at least one state; got shape {tuple(values.shape)}.")
+        self = cls.__new__(cls)
+        known = {"clean": clean, "derivatives": derivatives, "status": status}
+        for name, tensor in known.items():
+            if tensor is not None and not isinstance(tensor, Tensor):
+                raise TypeError(
+                    f"Expected `{name}` to be a torch.Tensor; got {type(tensor).__name__}. "
+                    "For NumPy arrays use torch.as_tensor(array)."
+                )
+        # Observations are constants: the data neither grow a caller's graph nor follow what the
+        # caller later writes into these tensors.
+        copies = {k: None if v is None else v.detach().clone() for k, v in known.items()}
+        self._set(values.detach().clone(), dt, copies)
+        return self
+
+    @classmethod
+    def predicted(cls, values: Tensor, *, dt: float) -> "Trajectories":
+        """Build from a model's states, which may leave the finite numbers.
+
+        Parameters
+        ----------
+        values : Tensor, shape (time, batch, 2d)
+        dt : float
+
+        Returns
+        -------
+        Trajectories
+            With status 1 for each trajectory that is not finite throughout, else 0.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> values = torch.tensor([[[0.0, 1.0]], [[float("inf"), 1.0]]])
+        >>> srnn.Trajectories.predicted(values, dt=0.1).status
+        tensor([1])
+        """
+        good = torch.isfinite(values).all(dim=-1).all(dim=0)
+        return cls.from_states(values, dt=dt, status=(~good).long())
+
+    @property
+    def q(self) -> TrajectoryHalf:
+        """Positions, shape (time, batch, d)."""
+        return _checks.halves(self.values)[0]
+
+    @property
+    def p(self) -> TrajectoryHalf:
+        """Momenta, shape (time, batch, d)."""
+        return _checks.halves(self.values)[1]
+
+    @property
+    def dim(self) -> int:
+        """Number of positions d."""
+        return self.values.shape[-1] // 2
+
+    @property
+    def steps(self) -> int:
+        """Number of steps: one less than the number of states."""
+        return self.values.shape[0] - 1
+
+    @property
+    def trajectories(self) -> int:
+        """Number of trajectories."""
+        return self.values.shape[1]
+
+    @property
+    def times(self) -> Tensor:
+        """Time of each state, shape (time,), from 0."""
+        count = self.values.shape[0]
+        return torch.arange(count, dtype=torch.float64, device=self.values.device) * self.dt
+
+    def __len__(self) -> int:
+        """Count the trajectories."""
+        return self.trajectories
+
+    def __repr__(self) -> str:
+        dtype = str(self.values.dtype).removeprefix("torch.")
+        return (
+            f"Trajectories(states={self.steps + 1}, trajectories={self.trajectories}, "
+            f"dim={self.dim}, dt={self.dt:g}, dtype={dtype})"
+        )
+
+    def _map(self, change: Any, status: Any = None) -> "Trajectories":
+        """Apply one change to every tensor of shape (time, batch, 2d), another to the status."""
+        new = {
+            name: None if getattr(self, name) is None else change(getattr(self, name))
+            for name in ("clean", "derivatives")
+        }
+        kept = self.status if self.status is None or status is None else status(self.status)
+        return Trajectories.from_states(change(self.values), dt=self.dt, status=kept, **new)
+
+    def first(self, states: int) -> "Trajectories":
+        """Keep the first `states` states of every trajectory (t = 0 included).
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(10, 4, 6), dt=0.1)
+        >>> data.first(3)
+        Trajectories(states=3, trajectories=4, dim=3, dt=0.1, dtype=float32)
+        """
+        states = _checks.positive_int(states, "states")
+        if states > self.steps + 1:
+            raise ValueError(
+                f"Asked for the first {states} states; the trajectories have {self.steps + 1}."
+            )
+        return self._map(lambda x: x[:states])
+
+    def select(self, index: Any) -> "Trajectories":
+        """Keep some of the trajectories.
+
+        Parameters
+        ----------
+        index : int, slice, list, array or tensor
+            Which ones: numbers (negative ones count from the end), or a mask with one True or
+            False a trajectory.
+
+        Raises
+        ------
+        IndexError
+            If there is no such trajectory.
+        ValueError, TypeError
+            If nothing is selected, a mask has not one entry a trajectory, or `index` is none of
+            these.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> values = torch.arange(4.0)[:, None].expand(10, 4, 2)
+        >>> data = srnn.Trajectories.from_states(values, dt=0.1)
+        >>> data.select([3, 0]).q[0].tolist()
+        [[3.0], [0.0]]
+        """
+        chosen = _checks.selection(index, self.trajectories).to(self.values.device)
+        return self._map(lambda x: x[:, chosen], lambda x: x[chosen])
+
+    def windows(self, length: int) -> "Trajectories":
+        """Every run of `length` successive states as a trajectory of its own.
+
+        1000 trajectories of 10 states give 9000 windows of 2, as the paper's single-step
+        training uses; 100 trajectories of 10 states give 600 windows of 5.
+
+        Parameters
+        ----------
+        length : int
+            States in a window, at least 2.
+
+        Returns
+        -------
+        Trajectories
+            Windows are ordered by their start time, then by trajectory.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(10, 100, 2), dt=0.1)
+        >>> data.windows(5)
+        Trajectories(states=5, trajectories=600, dim=1, dt=0.1, dtype=float32)
+        """
+        length = _checks.positive_int(length, "length", minimum=2)
+        if length > self.steps + 1:
+            raise ValueError(
+                f"A window of {length} states is longer than the trajectories, which have "
+                f"{self.steps + 1}."
+            )
+        starts = self.steps + 2 - length
+
+        def unfold(x: Tensor) -> Tensor:
+            # (starts, batch, 2d, length) -> (length, starts * batch, 2d)
+            return x.unfold(0, length, 1).permute(3, 0, 1, 2).flatten(1, 2)
+
+        return self._map(unfold, lambda x: x.repeat(starts))
+
+    def split(
+        self, fraction: float, generator: torch.Generator | None = None
+    ) -> tuple["Trajectories", "Trajectories"]:
+        """Split whole trajectories at random into (the rest, a `fraction` of them).
+
+        At least one trajectory is on each side; a `fraction` of 0 is refused.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(10, 100, 2), dt=0.1)
+        >>> [len(part) for part in data.split(0.1, torch.Generator().manual_seed(0))]
+        [90, 10]
+        """
+        share = _checks.fraction(fraction, "fraction")
+        if share == 0:
+            raise ValueError(
+                "Expected `fraction` to be above 0; got 0. Without a split the data are the rest."
+            )
+        if self.trajectories < 2:
+            raise ValueError("Expected at least two trajectories to split; got 1.")
+        held = min(max(round(share * self.trajectories), 1), self.trajectories - 1)
+        order = torch.randperm(self.trajectories, generator=_checks.as_generator(generator))
+        # Sorted, so that each side keeps the order in which the trajectories came.
+        return self.select(order[held:].sort().values), self.select(order[:held].sort().values)
+
+    def with_noise(
+        self,
+        sigma: float,
+        *,
+        on: str = "qp",
+        correlation: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> "Trajectories":
+        r"""Add Gaussian noise of standard deviation `sigma` to every state, t = 0 included.
+
+        Parameters
+        ----------
+        sigma : float
+            Standard deviation, in the data's units.  The paper does not state it; its published
+            scripts use 0.2.
+        on : {"qp", "q", "p"}
+            Which half the noise falls on.
+        correlation : float
+            Correlation :math:`\rho` in [0, 1) between the noise of successive states:
+            :math:`e_{t+1} = \rho e_t + \sqrt{1-\rho^2}\,\sigma\,\xi_t`, so that every state's
+            noise has standard deviation `sigma`.
+        generator : torch.Generator, optional
+
+        Returns
+        -------
+        Trajectories
+            Its ``clean`` holds the values before the first noise was added.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = srnn.Trajectories.from_states(torch.zeros(500, 8, 2), dt=0.1)
+        >>> noisy = data.with_noise(0.2, generator=torch.Generator().manual_seed(0))
+        >>> round(float(noisy.values.std()), 2), float(noisy.clean.std())
+        (0.2, 0.0)
+        """
+        sigma = _checks.non_negative(sigma, "sigma")
+        _checks.choice(on, "on", ("qp", "q", "p"))
+        rho = _checks.fraction(correlation, "correlation")
+        white = torch.randn(
+            self.values.shape, generator=_checks.as_generator(generator), dtype=torch.float64
+        )
+        if rho:
+            steps = [white[0]]
+            for fresh in white[1:]:
+                steps.append(rho * steps[-1] + (1 - rho**2) ** 0.5 * fresh)
+            white = torch.stack(steps)
+        mask = torch.ones(2 * self.dim, dtype=torch.float64)
+        if on == "q":
+            mask[self.dim :] = 0
+        elif on == "p":
+            mask[: self.dim] = 0
+        noise = (sigma * white * mask).to(self.values)
+        return Trajectories.from_states(
+            self.values + noise,
+            dt=self.dt,
+            clean=self.values if self.clean is None else self.clean,
+            derivatives=self.derivatives,
+            status=self.status,
+        )
+
+    def to(self, *args: Any, **kwargs: Any) -> "Trajectories":
+        """Convert dtype or device, as ``torch.Tensor.to`` does.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the dtype is neither float32 nor float64, or there is no such device.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.Trajectories.from_states(torch.zeros(10, 4, 6), dt=0.1).to(torch.float64)
+        Trajectories(states=10, trajectories=4, dim=3, dt=0.1, dtype=float64)
+        """
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, str):
+                _checks.device(value)
+        device = torch.empty(0, device=self.values.device).to(*args, **kwargs).device
+        return self._map(lambda x: x.to(*args, **kwargs), lambda x: x.to(device))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to a NumPy ``.npz`` file, which holds plain arrays and no pickles.
+
+        The file is written beside its place and then renamed: an interrupted call leaves what was
+        at `path` as it was.
+
+        Examples
+        --------
+        >>> import pathlib, srnn, tempfile
+        >>> data = srnn.systems.MassSpring().simulate(2, steps=5, dt=0.1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder) / "springs.npz"
+        ...     data.save(path)
+        ...     srnn.Trajectories.load(path)
+        Trajectories(states=6, trajectories=2, dim=1, dt=0.1, dtype=float32)
+        """
+        write_npz(path, {name: getattr(self, name) for name in ("values", *_OPTIONAL)}, self.dt)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Trajectories":
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is truncated or is not a file of trajectories.
+
+        Examples
+        --------
+        >>> import srnn, tempfile, torch
+        >>> data = srnn.Trajectories.from_states(torch.ones(3, 1, 2), dt=0.1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data.save(f"{folder}/ones.npz")
+        ...     again = srnn.Trajectories.load(f"{folder}/ones.npz")
+        >>> torch.equal(again.values, data.values)
+        True
+        """
+        tensors, dt = read_npz(path)
+        try:
+            known = {name: tensors[name] for name in _OPTIONAL if name in tensors}
+            return cls.from_states(tensors["values"], dt=dt, **known)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} holds damaged srnn trajectories ({error}).") from error

@@ -1,0 +1,738 @@
+"""What a user holds: a network, an integrator and units, with fit, predict, save and load."""
+
+import copy
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import srnn.nn as networks
+from srnn import _checks
+from srnn.data.trajectories import Trajectories
+from srnn.errors import CheckpointError
+from srnn.motion import integrators
+from srnn.motion.fields import Field, as_field
+from srnn.motion.integrators import Integrator
+from srnn.motion.rollout import rollout
+from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.rebound import Rebound, ReboundRecord, WalledH, record
+from srnn.rebound._in_model import check_reach, check_starts, in_units, start, stopped_outside
+from srnn.results.diagnostics import Diagnosis, diagnose
+from srnn.starts.iso import IsoStatus, optimise_initial_state
+from srnn.starts.iso._differentiable import check_differentiable
+from srnn.starts.iso._problem import Problem
+from srnn.starts.optimised import Starts
+from srnn.training import checkpoint
+from srnn.training.guess import warm_start
+from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, WITH_WALLS, Recipe
+from srnn.training.run import History
+from srnn.training.train import check_checkpoint, check_data, check_validation, train
+
+__all__ = ["FORMAT", "Model"]
+
+FORMAT = "srnn.Model/1"
+
+# The networks whose numbers mean nothing to a user: fit may choose their units.
+_OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM)
+_NO_ISO = (
+    "Initial states are not optimised through rebounds yet, since a start near a wall can change "
+    "which steps rebound: pass iso=False."
+)
+
+
+class Model:
+    """A network and the integrator it is trained and tested through.
+
+    Parameters
+    ----------
+    net : HNet, ONet, QuadraticH, RNN, LSTM or another module
+        What is learnt.  A system (such as :class:`srnn.systems.SpringChain`) stands for the true
+        equations: it predicts and has nothing to learn.
+    integrator : str, Integrator or None
+        The integrator of training; None for RNN and LSTM.
+    test_integrator : str, Integrator or None
+        The integrator of :meth:`predict`; by default the one of training.  The paper's E-L is
+        ``integrator="euler", test_integrator="leapfrog"``.
+    preset : {None, "paper"}
+        The training recipe: the library's default, or the paper's (appendix A.1).
+    generator : torch.Generator, optional
+        Draws what training draws.
+
+    Attributes
+    ----------
+    net : module
+    scale : srnn.scaling.Scale
+        The units :meth:`fit` chose; the network works in them.
+    iso : bool
+        Whether :meth:`fit` optimised initial states; :meth:`predict` then does so too.
+    substeps : int
+        Integrator steps between two observed states in :meth:`fit`; the default of what follows.
+    noise : (float, float) or None
+        Standard deviations of the observation noise of positions and of momenta, in the units of
+        the data, as a fit with ISO estimated them.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> chain = srnn.systems.SpringChain.random(masses=4, generator=g)
+    >>> data = chain.simulate(trajectories=20, steps=9, dt=0.1, generator=g)
+    >>> model = srnn.Model(srnn.ONet(dim=4, hidden=16, generator=g), "euler", generator=g)
+    >>> history = model.fit(data, epochs=2, progress=False)
+    >>> model.predict(data, steps=30)
+    Trajectories(states=31, trajectories=20, dim=4, dt=0.1, dtype=float32)
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        integrator: str | Integrator | None = "leapfrog",
+        *,
+        test_integrator: str | Integrator | None = None,
+        preset: str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        _checks.choice(preset, "preset", PRESETS)
+        self.net = _checks.network(net, "net")
+        self.recurrent = isinstance(net, (networks.RNN, networks.LSTM))
+        if self.recurrent:
+            if integrator is not None or test_integrator is not None:
+                raise ValueError(
+                    f"{type(net).__name__} is its own step: pass integrator=None and no "
+                    "test_integrator."
+                )
+        elif integrator is None:
+            raise ValueError(f"{type(net).__name__} needs an integrator, such as 'leapfrog'.")
+        if isinstance(integrator, Rebound) or isinstance(test_integrator, Rebound):
+            raise ValueError(
+                "Expected an integrator without walls; got a Rebound. The model puts the walls "
+                "into its step itself, in its own units: srnn.SRNN(..., rebound=walls)."
+            )
+        self.integrator = None if integrator is None else integrators.get(integrator)
+        self.test_integrator = (
+            self.integrator if test_integrator is None else integrators.get(test_integrator)
+        )
+        if isinstance(net, WalledH):
+            for method in (self.integrator, self.test_integrator):
+                Rebound(method, net.walls)  # type: ignore[arg-type]  # refuses what cannot rebound
+        self.preset = preset
+        self.generator = _checks.as_generator(generator)
+        self.dim = int(net.dim)
+        weight = self._weight()
+        like = torch.empty(0) if weight is None else weight
+        self.scale = Scale.identity(self.dim, like)
+        self.dt: float | None = None
+        self.iso = False
+        self.substeps = 1
+        self.noise: tuple[float, float] | None = None
+        self._last_run: tuple[Path, int, dict[str, Any]] | None = None
+
+    def _weight(self) -> Tensor | None:
+        if isinstance(self.net, nn.Module):
+            return next(self.net.parameters(), None)
+        return None
+
+    def __repr__(self) -> str:
+        names = [None if i is None else i.name for i in (self.integrator, self.test_integrator)]
+        how = "" if self.recurrent else f", {names[0]!r}, test_integrator={names[1]!r}"
+        return f"{type(self).__name__}({type(self.net).__name__}(dim={self.dim}){how})"
+
+    # -- the learnt system, in the data's units ---------------------------------------------------
+
+    @property
+    def hamiltonian(self) -> ScaledHamiltonian:
+        """The learnt H in the data's units.
+
+        Raises
+        ------
+        TypeError
+            If the network is not a Hamiltonian.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.SRNN(dim=2, hidden=8).hamiltonian(torch.zeros(5, 4)).shape
+        torch.Size([5])
+        """
+        if not hasattr(self.net, "separable"):
+            raise TypeError(f"{type(self.net).__name__} is not a Hamiltonian.")
+        return ScaledHamiltonian(self.net, self.scale)
+
+    @property
+    def field(self) -> Field:
+        """The learnt dz/dt in the data's units."""
+        if self.recurrent:
+            raise TypeError(f"{type(self.net).__name__} has no vector field.")
+        if hasattr(self.net, "separable"):
+            return as_field(self.hamiltonian)
+        return as_field(ScaledField(self.net, self.scale))
+
+    @property
+    def walled(self) -> bool:
+        """Whether the model's steps rebound from walls.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.SRNN(dim=2, hidden=8).walled
+        False
+        """
+        return isinstance(self.net, WalledH)
+
+    def _method(self, integrator: Any, scale: Scale | None = None) -> Any:
+        """Make the step of an integrator in the network's units, with the walls if there are any.
+
+        None stands for a recurrent network's own.
+        """
+        scale = self.scale if scale is None else scale
+        method = integrators.rescaled(integrator, scale.time)
+        if isinstance(self.net, WalledH) and method is not None:
+            return in_units(self.net, method, scale)
+        return method
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Trajectories,
+        *,
+        epochs: int | None = None,
+        iso: bool | str | None = None,
+        validation_data: Trajectories | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: bool = True,
+        **settings: Any,
+    ) -> History:
+        """Learn from trajectories.
+
+        A second call goes on from the first one's weights, in the first one's units.  A call that
+        is refused leaves the model as it was; one that is interrupted, or diverges, leaves it with
+        the best weights so far.
+
+        Parameters
+        ----------
+        data : Trajectories
+            Observed trajectories of at least two states.
+        epochs : int, optional
+            Most epochs to train; by default the recipe's.
+        iso : bool or str, optional
+            Optimise the initial state of every trajectory together with the network (the paper's
+            section 4.3), for data with noise.  True takes the best method the library knows, from
+            the first epoch on; under ``preset="paper"`` the paper's, after 100 epochs.  A name of
+            ``srnn.recipes.ISO_METHODS`` takes that one.  None, like False, trains from the first
+            observed states.
+        validation_data : Trajectories, optional
+            Held-out trajectories; by default a share of `data` (10 %) is held out.
+        checkpoint : path-like, optional
+            File that keeps the run: if the program is killed, or the call interrupted, the same
+            call goes on where it stopped and ends with the same weights, bit for bit.  In another
+            program this takes a model, and data, made with a seeded generator.  A larger `epochs`
+            goes on with a run that is done.
+        progress : bool
+            Show a progress bar.
+        **settings
+            Any field of :class:`srnn.recipes.Recipe`, such as ``window=2`` for single-step
+            training or ``learning_rate=3e-4``.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data do not fit the model, or a setting is unknown.
+        TrainingDiverged
+            If the loss stops being finite; the last good weights are kept.
+        CheckpointError
+            If `checkpoint` is damaged or belongs to another run.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> data = srnn.systems.MassSpring().simulate(20, steps=9, dt=0.1, generator=g)
+        >>> model = srnn.SRNN(dim=1, hidden=8, generator=g)
+        >>> history = model.fit(data, epochs=3, window=2, progress=False)
+        >>> history.epochs, len(history.validation_loss)
+        (3, 3)
+        """
+        if epochs is not None:
+            settings["epochs"] = epochs
+        recipe = self.recipe(iso=iso, **settings)
+        self._check_fit(data, validation_data, recipe)
+        file = None if checkpoint is None else check_checkpoint(checkpoint).resolve()
+        before = self._snapshot()
+        try:
+            windows, held_out, generator, started = self._prepare(
+                data, validation_data, recipe, file, progress
+            )
+        except BaseException:
+            self._restore(before)
+            raise
+        self.iso, self.substeps, self.noise = recipe.iso is not None, recipe.substeps, None
+        try:
+            history = train(
+                self.net,
+                self._method(self.integrator),
+                windows,
+                held_out,
+                recipe,
+                generator,
+                path=checkpoint,
+                progress=progress,
+                solved=started and recipe.iso is not None and type(self.net) is networks.QuadraticH,
+            )
+            self._set_noise(windows if held_out is None else held_out, recipe)
+            return history
+        except CheckpointError:  # raised before the first epoch; later on the best is kept
+            self._restore(before)
+            raise
+
+    def recipe(self, *, iso: bool | str | None = None, **settings: Any) -> Recipe:
+        """Tell the recipe that :meth:`fit` follows when it is given the same.
+
+        Parameters
+        ----------
+        iso, **settings
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a setting is unknown or out of range.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> recipe = srnn.SRNN(dim=1, hidden=8, preset="paper").recipe(iso=True)
+        >>> recipe.iso, recipe.iso_from, recipe.epochs
+        ('scipy', 100, 1000)
+        """
+        if iso is not None:
+            _checks.choice(iso, "iso", (True, False, *ISO_METHODS))
+            chosen = WITH_ISO[self.preset] if iso is True else {"iso": iso or None}
+            settings = chosen | settings
+        return self._recipe().replace(**settings)
+
+    def _prepare(
+        self,
+        data: Trajectories,
+        validation_data: Trajectories | None,
+        recipe: Recipe,
+        file: Path | None,
+        progress: bool,
+    ) -> tuple[Trajectories, Trajectories | None, torch.Generator, bool]:
+        """Choose units and a start.
+
+        Return the windows to train on, those held out, the run's draws, and whether the start is
+        one that the data gave.
+        """
+        seed = self._seed(file)
+        generator = torch.Generator().manual_seed(seed)
+        if file is not None:
+            self._last_run = (file, seed, self._snapshot())
+        training, held_out = data, validation_data
+        if held_out is None and recipe.validation:
+            training, held_out = data.split(recipe.validation, generator)
+        learnt = self.net.inner if isinstance(self.net, WalledH) else self.net
+        if self.dt is None and recipe.scale and isinstance(learnt, _OWN):
+            # A reflection turns momenta about zero, which then has to stay where it is.
+            self.scale = Scale.of(training, centre_momenta=not self.walled)
+        window = data.steps + 1 if recipe.window is None else recipe.window
+        windows = self._encode(training).windows(window)
+        watched = None if held_out is None else self._encode(held_out).windows(window)
+        started = False
+        if self.dt is None and recipe.warm_start:
+            if isinstance(self.net, WalledH):
+                start(self.net, self.integrator, self.scale, windows, recipe, generator, progress)
+            else:
+                method = self._method(self.integrator)
+                started = warm_start.if_better(self.net, method, windows, watched, recipe)
+        self.dt = data.dt
+        return windows, watched, generator, started
+
+    def _set_noise(self, windows: Trajectories, recipe: Recipe) -> None:
+        """Estimate the noise of positions and momenta from what the trained model leaves."""
+        if recipe.iso is None:
+            return
+        method = self._method(self.integrator)
+        starts = Starts(self.net, method, windows.values, windows.dt, recipe)
+        starts.settle()
+        sizes = starts.variances().sqrt().double() * self.scale.factor
+        sigma_q, sigma_p = (float(x.square().mean().sqrt()) for x in _checks.halves(sizes))
+        if recipe.noise == "equal":
+            sigma_q = sigma_p = ((sigma_q**2 + sigma_p**2) / 2) ** 0.5
+        finite = math.isfinite(sigma_q) and math.isfinite(sigma_p)
+        self.noise = (sigma_q, sigma_p) if finite and min(sigma_q, sigma_p) > 0 else None
+
+    def _check_fit(
+        self,
+        data: Trajectories,
+        validation_data: Trajectories | None,
+        recipe: Recipe,
+    ) -> None:
+        """Refuse what cannot be trained on before anything is changed."""
+        weight = self._weight()
+        check_data(data, self.dim, weight, recipe, "data")
+        if validation_data is not None:
+            check_data(validation_data, self.dim, weight, recipe, "validation_data")
+            check_validation(validation_data, data, recipe)
+        elif recipe.validation and len(data) < 2:
+            raise ValueError(
+                "Expected at least two trajectories, one to hold out for validation; got 1. Pass "
+                "validation_data=, or validation=0 to train on all there is, or cut a long "
+                "trajectory into windows first: data.windows(n)."
+            )
+        if self.recurrent and self.dt is not None and not _checks.same_spacing(data.dt, self.dt):
+            raise ValueError(self._wrong_spacing(data.dt))
+        if isinstance(self.net, WalledH):
+            if recipe.iso is not None:
+                raise ValueError(_NO_ISO)
+            steps = data.q.diff(dim=0).norm(dim=-1) / recipe.substeps
+            check_reach(self.net.walls, steps, data.dt / recipe.substeps)
+            # Noise may put a ball a little behind a wall; a pixel behind it is something else.
+            check_starts(self.net.walls, data.values, depth=1.0)
+        if recipe.start_noise and (self.recurrent or self.walled):
+            raise ValueError(
+                "start_noise=True is for smooth motion through an integrator; for "
+                f"{type(self.net).__name__} pass start_noise=False."
+            )
+        if recipe.start_noise and validation_data is None and not recipe.validation:
+            raise ValueError(
+                "start_noise=True corrects the held-out loss: pass validation_data=, or a share of "
+                "the trajectories to hold out, such as validation=0.1."
+            )
+        if self.integrator is not None:  # it may refuse the field
+            self.integrator.init(as_field(self.net), data.values[0])
+        if recipe.iso is not None and not isinstance(self.net, _OWN):
+            values = data.values[:2, :1]
+            net, weights = as_field(self.net), torch.ones_like(values)
+            problem = Problem(net, self.integrator, values, weights, dt=data.dt)
+            check_differentiable(problem, values[0], "gauss-newton")
+
+    def _seed(self, file: Path | None) -> int:
+        """Draw the seed of a run, or take that of the run being gone on with.
+
+        One draw from the caller's generator seeds a run, so that a resumed run leaves that
+        generator where the uninterrupted one would have.  The same call made again in the same
+        program, after an interrupt or when the run is done, goes back to where the run began.
+        """
+        if file is not None and self._last_run is not None:
+            path, seed, started = self._last_run
+            if path == file and file.exists():
+                self._restore(started, generator=False)
+                return seed
+        return int(torch.randint(2**62, (), generator=self.generator))
+
+    def _snapshot(self) -> dict[str, Any]:
+        return {
+            "weights": copy.deepcopy(self.net.state_dict()),
+            "scale": self.scale,
+            "dt": self.dt,
+            "iso": (self.iso, self.substeps, self.noise),
+            "generator": self.generator.get_state(),
+            "last run": self._last_run,
+        }
+
+    def _restore(self, snapshot: dict[str, Any], *, generator: bool = True) -> None:
+        self.net.load_state_dict(snapshot["weights"])
+        self.scale, self.dt = snapshot["scale"], snapshot["dt"]
+        self.iso, self.substeps, self.noise = snapshot["iso"]
+        if generator:
+            self.generator.set_state(snapshot["generator"])
+            self._last_run = snapshot["last run"]
+
+    def _recipe(self) -> Recipe:
+        recipe = PRESETS[self.preset]
+        if self.walled:
+            return recipe.replace(**WITH_WALLS[self.preset])
+        if self.preset == "paper" and isinstance(self.net, networks.RNN):
+            return recipe.replace(clip_norm=0.25)
+        return recipe
+
+    def _encode(self, data: Trajectories) -> Trajectories:
+        """Put the data into the network's units."""
+        s = self.scale
+        derivatives = data.derivatives
+        return Trajectories.from_states(
+            s.encode(data.values),
+            dt=data.dt / s.time,
+            derivatives=None if derivatives is None else derivatives * (s.time / s.factor),
+        )
+
+    # -- prediction -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observed: Trajectories,
+        *,
+        steps: int,
+        iso: bool | None = None,
+        dt: float | None = None,
+        integrator: str | Integrator | None = None,
+        substeps: int | None = None,
+    ) -> Trajectories:
+        """Roll out from the first observed state, or from the one that explains all observed best.
+
+        Integrator, step and number of steps are free, whatever they were in training.
+
+        Parameters
+        ----------
+        observed : Trajectories
+            Observations from t = 0 on; without `iso` only the first state is used.
+        steps : int
+            Number of steps to predict, from t = 0.
+        iso : bool, optional
+            Optimise the initial state on all the observations given, by
+            :func:`srnn.iso.optimise_initial_state`; ``observed.first(10)`` gives it ten points.  By
+            default as the model was trained.
+        dt : float, optional
+            Time between predicted states; by default that of `observed`.
+        integrator : str or Integrator, optional
+            By default the model's `test_integrator`.
+        substeps : int, optional
+            Integrator steps between two predicted states; by default as many as between two
+            observed ones in :meth:`fit`.
+
+        Returns
+        -------
+        Trajectories
+            ``steps + 1`` states from t = 0.  A trajectory that leaves the finite numbers has
+            status 1 and is NaN or infinite from there on.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the observations do not fit the model.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(20, steps=9, dt=0.1)
+        >>> true_equations = srnn.SRNN(dim=1, hamiltonian=spring)
+        >>> true_equations.predict(data.first(1), steps=100, dt=0.05)
+        Trajectories(states=101, trajectories=20, dim=1, dt=0.05, dtype=float32)
+        """
+        if not isinstance(observed, Trajectories):
+            raise TypeError(
+                f"Expected `observed` to be srnn.Trajectories; got {type(observed).__name__}."
+            )
+        z0 = _checks.state(observed.values[0], "observed", self.dim)
+        weight = self._weight()
+        if weight is not None:
+            _checks.same_as(z0, "observed", weight, "model")
+        spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
+        substeps = self.substeps if substeps is None else _checks.positive_int(substeps, "substeps")
+        method: Any = self.test_integrator if integrator is None else integrator
+        if self.recurrent and self.dt is not None and not _checks.same_spacing(spacing, self.dt):
+            raise ValueError(self._wrong_spacing(spacing))
+        scale = self.scale.to(z0)
+        if self.iso if iso is None else iso:
+            if self.walled:
+                raise ValueError(_NO_ISO)
+            # The integrator's step is that of the prediction, or a little less, so as to fit in.
+            parts = math.ceil(observed.dt * substeps / spacing * (1 - 1e-6))
+            found = optimise_initial_state(
+                self, observed, integrator=integrator, dt=observed.dt / parts
+            )
+            z0 = found.states
+            _warn(found.status)
+        if isinstance(self.net, WalledH):
+            check_starts(self.net.walls, z0)
+            self._check_first_step(z0, spacing / substeps)
+        states = rollout(
+            self.net,
+            self._method(method, scale),
+            scale.encode(z0),
+            dt=spacing / scale.time,
+            steps=steps,
+            substeps=substeps,
+        )
+        states = scale.decode(states)
+        if isinstance(self.net, WalledH):
+            states = stopped_outside(self.net.walls, states)
+        return Trajectories.predicted(states, dt=spacing)
+
+    @torch.no_grad()
+    def rebounds(
+        self, observed: Trajectories, *, steps: int, dt: float | None = None
+    ) -> ReboundRecord:
+        """Tell where and when the motion that :meth:`predict` gives rebounds.
+
+        Parameters
+        ----------
+        observed : Trajectories
+            Its first states are where the motion begins.
+        steps : int
+        dt : float, optional
+            By default that of `observed`.
+
+        Returns
+        -------
+        srnn.rebound.ReboundRecord
+            The vectors n and the times of rebounds; with a fit's `substeps`, of all the substeps
+            of a step, one after the other on the axis of the rebounds.
+
+        Raises
+        ------
+        TypeError
+            If the model has no walls.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> ball = srnn.systems.Billiard()
+        >>> walls = srnn.rebound.KnownWalls(ball.room)
+        >>> model = srnn.SRNN(2, hamiltonian=ball, rebound=walls)
+        >>> data = ball.simulate(20, steps=60, dt=0.1)
+        >>> model.rebounds(data, steps=60).hit.shape
+        torch.Size([60, 20, 1])
+        """
+        if not isinstance(self.net, WalledH):
+            raise TypeError("The model has no walls to rebound from: srnn.SRNN(..., rebound=...).")
+        z0 = _checks.state(observed.values[0], "observed", self.dim)
+        check_starts(self.net.walls, z0)
+        spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
+        self._check_first_step(z0, spacing / self.substeps)
+        scale = self.scale.to(z0)
+        found = record(
+            self.net,
+            self._method(self.test_integrator, scale),
+            scale.encode(z0),
+            dt=spacing / scale.time,
+            steps=steps,
+            substeps=self.substeps,
+        )
+        return found._replace(time=found.time * scale.time)
+
+    def _check_first_step(self, z0: Tensor, dt: float) -> None:
+        assert isinstance(self.net, WalledH)
+        speeds = self.field.velocity(*_checks.halves(z0)).norm(dim=-1)
+        check_reach(self.net.walls, speeds * dt, dt)
+
+    def _wrong_spacing(self, dt: float) -> str:
+        return (
+            f"{type(self.net).__name__} has learnt steps of dt={self.dt!r} and knows no others; "
+            f"got dt={dt!r}."
+        )
+
+    def diagnose(self, data: Trajectories, **settings: Any) -> Diagnosis:
+        """Examine what the model has learnt on trajectories that it was not trained on.
+
+        Parameters
+        ----------
+        data : Trajectories
+            Observed trajectories, best such ones as :meth:`fit` has not seen.
+        **settings
+            Keyword arguments of :func:`srnn.diagnostics.diagnose`.
+
+        Returns
+        -------
+        srnn.diagnostics.Diagnosis
+            Residuals and their whiteness, the noise, the energy's drift, whether the learnt H
+            belongs to its step, how well the initial states are determined, forecasts beside simple
+            ones and beside a fitted :class:`srnn.QuadraticH`, and a verdict in plain words; `print`
+            it.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(80, steps=11, dt=0.3, generator=g).with_noise(0.1, generator=g)
+        >>> model = srnn.SRNN(1, hamiltonian=srnn.QuadraticH(1), generator=g)
+        >>> history = model.fit(data.select(slice(40)), iso=True, progress=False)
+        >>> print(model.diagnose(data.select(slice(40, 80))).verdict.splitlines()[0])
+        The residuals are white, of the size of the noise: their tests see nothing left to learn.
+        """
+
+        def fit_quadratic(part: Trajectories) -> Model:
+            # A seed of its own: looking at a model must not change what it draws next.
+            generator = torch.Generator().manual_seed(0)
+            like = part.values
+            net = networks.QuadraticH(self.dim, dtype=like.dtype, device=like.device)
+            baseline = Model(net, self.integrator or "leapfrog", generator=generator)
+            baseline.fit(part, iso=True, substeps=self.substeps, progress=False)
+            return baseline
+
+        if self.walled:
+            raise ValueError(
+                "The diagnosis is of smooth motion; of a model that rebounds see model.rebounds."
+            )
+        settings.setdefault("fit_baseline", fit_quadratic)
+        return diagnose(self, data, **settings)
+
+    # -- files ------------------------------------------------------------------------------------
+
+    def to(self, *args: Any, **kwargs: Any) -> "Model":
+        """Convert dtype or device in place, as ``torch.nn.Module.to`` does; returns the model.
+
+        A known H that is no module computes in the dtype of the states that it is given.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.SRNN(dim=1, hidden=4).to(torch.float64).scale.shift.dtype
+        torch.float64
+        """
+        if isinstance(self.net, torch.nn.Module):
+            self.net.to(*args, **kwargs)
+        self.scale = self.scale.to(*args, **kwargs)
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, units and configuration to a safetensors file.
+
+        Examples
+        --------
+        >>> import srnn, tempfile, pathlib
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = pathlib.Path(folder.name) / "model.srnn"
+        >>> srnn.SRNN(dim=3, hidden=8).save(path)
+        >>> srnn.load(path)
+        SRNN(HNet(dim=3), 'leapfrog', test_integrator='leapfrog')
+        >>> folder.cleanup()
+        """
+        if not isinstance(self.net, nn.Module):
+            raise TypeError(
+                f"{type(self.net).__name__} is not a module and has no weights to save."
+            )
+        header = {
+            "format": FORMAT,
+            "model": type(self).__name__,
+            "net": type(self.net).__name__,
+            "config": getattr(self.net, "config", None),
+            "integrator": checkpoint.integrator_to_config(self.integrator),
+            "test_integrator": checkpoint.integrator_to_config(self.test_integrator),
+            "preset": self.preset,
+            "dt": self.dt,
+            "iso": self.iso,
+            "substeps": self.substeps,
+            "noise": self.noise,
+            "scale": {"q": self.scale.q, "p": self.scale.p, "time": self.scale.time},
+        }
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        checkpoint.write(path, tensors | {"shift": self.scale.shift}, header)
+
+
+def _warn(status: Tensor) -> None:
+    """Say which initial states are not what was asked for."""
+    bad = status[status != int(IsoStatus.CONVERGED)]
+    if len(bad):
+        kinds = sorted({IsoStatus(int(code)).name for code in bad})
+        warnings.warn(
+            f"The initial states of {len(bad)} of {len(status)} trajectories are not fully "
+            f"optimised ({', '.join(kinds)}); srnn.iso.optimise_initial_state tells which.",
+            stacklevel=4,  # from the decorated predict to who has called it
+        )

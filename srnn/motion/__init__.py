@@ -1,0 +1,1 @@
+"""One state to the next: fields, integrators, the rollout, its derivatives and its units."""

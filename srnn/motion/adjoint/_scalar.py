@@ -1,0 +1,274 @@
+r"""The gradient of a scalar network in its input, and the adjoint of that gradient.
+
+With :math:`\sigma` the logistic function, :math:`\tanh u = 2\sigma(2u) - 1`, so a network of tanh
+units is one of logistic units with other weights: :math:`\hat W_1 = 2 W_1`, :math:`\hat b_1 = 2
+b_1`, further on :math:`\hat W_l = 4 W_l`, :math:`\hat b_l = 2 b_l - 2 W_l \mathbf 1`, and a last
+row :math:`\hat w = 2 w`.  On a processor the logistic function takes a fraction of the time of
+tanh, and its derivative :math:`m = \sigma - \sigma^2` needs no other function.
+
+The gradient, with :math:`v_L = \hat w`:
+
+.. math:: r_l = v_l \odot m_l, \qquad v_{l-1} = \hat W_l^\top r_l, \qquad f'(x) = v_0.
+
+Its adjoint takes a cotangent :math:`\lambda_0` of :math:`f'(x)` to one of x.  It first goes up
+through the gradient's lines, :math:`\rho_l = \hat W_l \lambda_{l-1}`, :math:`\lambda_l = \rho_l
+\odot m_l`, :math:`\kappa_l = \rho_l \odot v_l` (the cotangent of :math:`m_l`), and then down
+through the network's, :math:`\delta_l = (\tau_l + \kappa_l \odot (1 - 2\sigma_l)) \odot m_l`,
+:math:`\tau_{l-1} = \hat W_l^\top \delta_l`.  The weights' cotangents are sums of products of these,
+:math:`r_l \lambda_{l-1}^\top + \delta_l \sigma_{l-1}^\top`, with :math:`\sigma_0 = x`.  They are
+taken at once, while the factors are in the cache.
+
+There are two kernels.  A wide layer with few inputs is multiplied faster with features first,
+(features, trajectories); between hidden layers one copy of the weights serves all products if
+trajectories come first.  Inputs, outputs and cotangents have features first in both, and an input
+has a last row of ones, which stands for the first layer's bias.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from srnn.motion.adjoint._form import Form
+from srnn.motion.adjoint._products import Products
+
+__all__ = ["DeepKernel", "ShallowKernel", "quadratic_part", "scalar_kernel", "slope"]
+
+slope = torch.ops.aten.sigmoid_backward.grad_input  # (g, sigma) to g sigma (1 - sigma)
+
+
+def quadratic_part(weights: Sequence[Tensor]) -> list[Tensor]:
+    """Matrix and vector of the form, if there is one: a network alone ends with a row."""
+    return list(weights[-2:]) if weights[-1].ndim == 1 else []
+
+
+def scalar_kernel(weights: Sequence[Tensor], products: Products) -> "ShallowKernel | DeepKernel":
+    """Make a network's kernel, for weights that do not change meanwhile.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor
+        W_1, b_1, ..., W_L, b_L, then the last layer's row (1, h_L); then, with a quadratic form,
+        its matrix and its vector.
+    products : Products
+    """
+    weights = [w.detach() for w in weights]
+    parts = quadratic_part(weights)
+    form = Form(*parts) if parts else None
+    network = weights[: len(weights) - len(parts)]
+    matrices, biases, row = network[0:-1:2], network[1:-1:2], 2 * network[-1][0]
+    if len(matrices) == 1:
+        return ShallowKernel(matrices[0], biases[0], row, form, products)
+    return DeepKernel(matrices, biases, row, form, products)
+
+
+class ShallowKernel:
+    """Of one hidden layer; arrays have features first."""
+
+    def __init__(
+        self, matrix: Tensor, bias: Tensor, row: Tensor, form: Form | None, products: Products
+    ) -> None:
+        self.products, self.form, self.row = products, form, row
+        self.width, self.inputs = matrix.shape
+        self.outputs = self.inputs
+        first = torch.cat((2 * matrix, 2 * bias[:, None]), dim=1)
+        self.hat = first[:, :-1]
+        # The row goes into the matrix, so that m is multiplied by nothing else.
+        last = row[:, None] * self.hat
+        self.first, self.last = products.factor(first), products.factor(last)
+        self.down, self.last_down = self.first[:, :-1].T, self.last.T
+
+    def kept(self, rows: int) -> list[tuple[int, ...]]:
+        """Shapes of what one evaluation leaves for its adjoint: sigma and m."""
+        return [(self.width, rows), (self.width, rows)]
+
+    def work(self, rows: int) -> list[tuple[int, ...]]:
+        """Shapes of intermediate numbers; `work` then holds them, and their transposes."""
+        return [(self.width, rows)]
+
+    def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
+        """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
+        s, m = kept
+        self.products.write(self.first, x, s)
+        torch.sigmoid(s, out=s)
+        torch.addcmul(s, s, s, value=-1, out=m)
+
+    def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
+        """Write the gradient at `x`, after `activate`."""
+        self.products.write(self.last_down, kept[1], out)
+        if self.form is not None:
+            self.form.value(x, out)
+
+    def sums(self) -> list[Tensor]:
+        """Begin the sums that `adjoint` adds to: of W_1 and b_1, of the row times W_1."""
+        sums = [self.row.new_zeros(n, self.width) for n in (self.inputs + 1, self.inputs)]
+        return sums if self.form is None else [*sums, self.form.sum()]
+
+    def adjoint(
+        self,
+        x: Tensor,
+        cotangent: Tensor,
+        kept: list[Tensor],
+        work: list[Tensor],
+        into: Tensor,
+        sums: list[Tensor] | None,
+    ) -> None:
+        """Add the cotangent of `x` to `into`, and those of the weights to `sums`."""
+        (s, m), products = kept, self.products
+        delta, delta_rows = work
+        if sums is not None:
+            products.add(cotangent, m.T, sums[1])
+        products.write(self.last, cotangent, delta)
+        torch.addcmul(delta, delta, s, value=-2, out=delta)
+        delta.mul_(m)
+        if sums is not None:
+            products.add(x, delta_rows, sums[0])
+        products.add(self.down, delta, into)
+        if self.form is not None:
+            self.form.adjoint(x, cotangent, into, None if sums is None else sums[2])
+
+    def weight_gradients(self, sums: list[Tensor]) -> list[Tensor]:
+        """Turn the sums into gradients, in the order of the weights."""
+        first, last = sums[0].mul_(2), sums[1].T
+        row = 2 * (last * self.hat).sum(dim=1)
+        matrix = torch.addcmul(first[:-1].T, 2 * self.row[:, None], last)
+        gradients = [matrix, first[-1], row[None]]
+        return gradients if self.form is None else gradients + self.form.gradients(sums[2])
+
+
+class DeepKernel:
+    """Of several hidden layers; arrays have trajectories first."""
+
+    def __init__(
+        self,
+        matrices: Sequence[Tensor],
+        biases: Sequence[Tensor],
+        row: Tensor,
+        form: Form | None,
+        products: Products,
+    ) -> None:
+        self.products, self.form, self.row = products, form, row
+        self.depth = len(matrices)
+        self.widths = [len(w) for w in matrices]
+        self.inputs = self.outputs = matrices[0].shape[1]
+        self.first = products.factor(torch.cat((2 * matrices[0], 2 * biases[0][:, None]), dim=1))
+        # Further matrices are used as they are, and their products multiplied by 4.
+        self.matrices = [self.first[:, :-1], *(products.factor(w) for w in matrices[1:])]
+        self.scales = [1.0, *[4.0] * (self.depth - 1)]
+        self.biases = [2 * (b - w.sum(dim=1)) for w, b in zip(matrices, biases, strict=True)]
+
+    def kept(self, rows: int) -> list[tuple[int, ...]]:
+        """Shapes of what one evaluation leaves for its adjoint: all sigma_l, and v_l for l < L."""
+        return [(rows, n) for n in (*self.widths, *self.widths[:-1])]
+
+    def work(self, rows: int) -> list[tuple[int, ...]]:
+        """Shapes of intermediate numbers, three for each layer."""
+        return [(rows, n) for n in (*self.widths, *self.widths, *self.widths)]
+
+    def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
+        """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
+        depth = self.depth
+        self.products.write(x.T, self.first.T, kept[0])
+        torch.sigmoid(kept[0], out=kept[0])
+        for k in range(1, depth):
+            s = kept[k]
+            s.copy_(self.biases[k].expand_as(s))
+            self.products.add(kept[k - 1], self.matrices[k].T, s, scale=4)
+            torch.sigmoid(s, out=s)
+        for k in reversed(range(1, depth)):
+            self._below(k, kept, work, kept[depth + k - 1])
+
+    def _gated(self, k: int, kept: list[Tensor], out: Tensor) -> None:
+        """Write r of the layer with index `k`."""
+        s = kept[k]
+        above = self.row.expand_as(s) if k == self.depth - 1 else kept[self.depth + k]
+        slope(above, s, grad_input=out)
+
+    def _below(self, k: int, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
+        """Write v below the layer with index `k`, from v above it."""
+        self._gated(k, kept, work[k])
+        self.products.write(work[k], self.matrices[k], out, scale=self.scales[k])
+
+    def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
+        """Write the gradient at `x`, after `activate`."""
+        self._gated(0, kept, work[0])
+        self.products.write(self.matrices[0].T, work[0].T, out)
+        if self.form is not None:
+            self.form.value(x, out)
+
+    def sums(self) -> list[Tensor]:
+        """Begin the sums that `adjoint` adds to.
+
+        They are those of W_1 and b_1, of the other matrices, of the row, of the other biases, and
+        of the form.
+        """
+        sums = [self.row.new_zeros(self.inputs + 1, self.widths[0])]
+        sums += [torch.zeros_like(w, dtype=self.row.dtype) for w in self.matrices[1:]]
+        sums += [torch.zeros_like(self.row)]
+        sums += [torch.zeros_like(b) for b in self.biases[1:]]
+        return sums if self.form is None else [*sums, self.form.sum()]
+
+    def adjoint(
+        self,
+        x: Tensor,
+        cotangent: Tensor,
+        kept: list[Tensor],
+        work: list[Tensor],
+        into: Tensor,
+        sums: list[Tensor] | None,
+    ) -> None:
+        """Add the cotangent of `x` to `into`, and those of the weights to `sums`."""
+        depth, products = self.depth, self.products
+        # Up through the lines of the gradient.
+        up = cotangent.T
+        for k in range(depth):
+            s, rho, spare = kept[k], work[k], work[2 * depth + k]
+            products.write(up, self.matrices[k].T, rho, scale=self.scales[k])
+            if sums is not None:
+                self._gated(k, kept, spare)
+                if k == 0:
+                    products.add(cotangent, spare, sums[0][:-1])
+                else:
+                    products.add(spare.T, up, sums[k], scale=4)
+            if k < depth - 1:
+                up = work[depth + k]
+                slope(rho, s, grad_input=up)
+                rho *= kept[depth + k]
+            else:
+                if sums is not None:
+                    slope(rho, s, grad_input=spare)
+                    sums[depth] += spare.sum(dim=0)
+                rho *= self.row
+        # Down through the lines of the network.
+        delta = work[depth - 1]
+        for k in reversed(range(depth)):
+            s, kappa = kept[k], work[k]
+            if k == depth - 1:
+                torch.addcmul(kappa, kappa, s, value=-2, out=kappa)
+            else:
+                tau = work[depth + k]
+                products.write(delta, self.matrices[k + 1], tau, scale=4)
+                tau += kappa
+                torch.addcmul(tau, kappa, s, value=-2, out=kappa)
+            delta = kappa
+            slope(kappa, s, grad_input=delta)
+            if sums is not None:
+                if k == 0:
+                    products.add(x, delta, sums[0])
+                else:
+                    products.add(delta.T, kept[k - 1], sums[k], scale=4)
+                    sums[depth + k] += delta.sum(dim=0)
+        products.add(self.matrices[0].T, delta.T, into)
+        if self.form is not None:
+            self.form.adjoint(x, cotangent, into, None if sums is None else sums[-1])
+
+    def weight_gradients(self, sums: list[Tensor]) -> list[Tensor]:
+        """Turn the sums into gradients, in the order of the weights."""
+        depth = self.depth
+        first = sums[0].mul_(2)
+        gradients = [first[:-1].T, first[-1]]
+        for k in range(1, depth):
+            bias = sums[depth + k].mul_(2)
+            gradients += [sums[k].sub_(bias[:, None]), bias]
+        gradients.append(2 * sums[depth][None])
+        return gradients if self.form is None else gradients + self.form.gradients(sums[-1])

@@ -1,0 +1,1 @@
+"""What came out: metrics, a diagnosis, pictures, and figures that move."""

@@ -1,0 +1,88 @@
+"""Forecasts of a model and of its baselines."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn.data.trajectories import Trajectories
+from srnn.errors import TrainingDiverged
+from srnn.results.diagnostics._diagnosis import Forecast
+from srnn.results.diagnostics._motion import optimise, own_substeps, roll
+
+
+def forecast(
+    model: Any,
+    data: Trajectories,
+    substeps: int,
+    chosen: Tensor,
+    cut: int,
+    halves: Tensor,
+    fit_baseline: Callable[[Trajectories], Any] | None,
+    sigma_q: float,
+) -> Forecast:
+    """Forecast the examined trajectories `chosen`; `halves` are those of the cross-fit.
+
+    `substeps` are the model's; a baseline is integrated as it was fitted.
+    """
+    examined = data.select(chosen)
+    truth = examined.q[cut:]
+    mean = data.q[:cut].mean(dim=(0, 1))
+    ours = _error(model, examined, cut, substeps)
+    quadratic = None
+    if fit_baseline is not None and len(data) >= 4:
+        quadratic = torch.full_like(ours, torch.nan)
+        for half in (0, 1):
+            scored = halves[chosen] == half
+            if not bool(scored.any()):
+                continue
+            try:
+                baseline = fit_baseline(data.select(halves != half))
+            except TrainingDiverged:
+                quadratic[scored] = torch.inf
+                continue
+            quadratic[scored] = _error(
+                baseline, examined.select(scored), cut, own_substeps(baseline)
+            )
+    d = data.dim
+    chi = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
+    return Forecast(
+        states=cut,
+        model=ours,
+        zero=_distance(torch.zeros_like(mean), truth),
+        mean=_distance(mean, truth),
+        repeat=_distance(examined.q[cut - 1], truth),
+        quadratic=quadratic,
+        quadratic_p=math.nan if quadratic is None else paired_p_value(ours, quadratic),
+        floor=sigma_q * chi,
+    )
+
+
+def _error(model: Any, data: Trajectories, cut: int, substeps: int) -> Tensor:
+    with torch.no_grad():
+        starts = optimise(model, data.first(cut), substeps).states
+        states = roll(model, starts, data.dt, data.steps, substeps)
+    return _distance(_checks.halves(states[cut:])[0], data.q[cut:])
+
+
+def _distance(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Position error of each trajectory, averaged over time; infinite where it is no number."""
+    error: Tensor = torch.linalg.vector_norm((prediction - truth).double(), dim=-1).mean(dim=0)
+    return torch.nan_to_num(error, nan=torch.inf, posinf=torch.inf)
+
+
+def paired_p_value(one: Tensor, other: Tensor) -> float:
+    """Two-sided p-value of Student's paired t-test; NaN where there is none."""
+    from scipy.special import stdtr  # SciPy is slow to import
+
+    if bool(torch.isfinite(one).all()) != bool(torch.isfinite(other).all()):
+        return 0.0  # one of them diverges
+    difference = (one - other).double()
+    spread = float(difference.std()) if len(difference) > 1 else math.nan
+    if not (math.isfinite(spread) and spread > 0):
+        return math.nan
+    t = float(difference.mean()) / spread * math.sqrt(len(difference))
+    return float(2 * stdtr(len(difference) - 1, -abs(t)))

@@ -1,0 +1,400 @@
+"""The Hessian of the ISO loss in its two parts, and how well the first is conditioned."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import Hessians, PerTrajectory, State
+from srnn.data.trajectories import Trajectories
+from srnn.motion import integrators
+from srnn.motion.fields import as_field
+from srnn.motion.flow_map import flow_map, rows_at_once
+from srnn.motion.integrators import ImplicitMidpoint
+from srnn.motion.rollout import rollout
+
+__all__ = ["Conditioning", "IsoHessian", "conditioning", "iso_hessian"]
+
+# Numbers in the Jacobians that are held at a time.
+_PIECE = 1 << 22
+
+
+@dataclass(frozen=True)
+class IsoHessian:
+    r"""Derivatives of the ISO loss at one initial state a trajectory.
+
+    Attributes
+    ----------
+    loss : Tensor, shape (batch,)
+        The loss L, in the squared unit of the states if the weights have none.
+    gradient : Tensor, shape (batch, 2*dim)
+        Equation (15) of the paper, summed over time.
+    gauss_newton : Tensor, shape (batch, 2*dim, 2*dim)
+        :math:`2 \sum_t F_t^\top W_t F_t`.
+    curvature : Tensor, shape (batch, 2*dim, 2*dim)
+        The residual curvature, the first term of equation (16).
+
+    Examples
+    --------
+    >>> import torch
+    >>> eye = torch.eye(2)[None]
+    >>> hessian = IsoHessian(torch.zeros(1), torch.zeros(1, 2), 2 * eye, -3 * eye)
+    >>> hessian.total[0].tolist(), hessian.smallest.tolist()
+    ([[-1.0, 0.0], [0.0, -1.0]], [-1.0])
+    """
+
+    loss: Tensor
+    gradient: Tensor
+    gauss_newton: Tensor
+    curvature: Tensor
+
+    @property
+    def total(self) -> Hessians:
+        """The Hessian of the loss, the sum of its two parts."""
+        return self.gauss_newton + self.curvature
+
+    @property
+    def smallest(self) -> PerTrajectory:
+        """Smallest eigenvalue of the Hessian; NaN where the Hessian is not finite."""
+        return smallest_of(self.total)
+
+
+def iso_hessian(
+    field: Any,
+    integrator: Any,
+    z0: State,
+    observed: Any,
+    *,
+    dt: float | None = None,
+    loss_from: int = 0,
+    weights: Tensor | None = None,
+    substeps: int = 1,
+) -> IsoHessian:
+    r"""Hessian of the ISO loss in z_0, in its Gauss-Newton and its residual-curvature part.
+
+    Parameters
+    ----------
+    field, integrator, substeps
+        As :func:`srnn.rollout` takes them; a recurrent network with ``integrator=None`` too.
+    z0 : Tensor, shape (batch, 2*dim)
+        Where the Hessian is taken, one initial state a trajectory.
+    observed : Trajectories or Tensor, shape (time, batch, 2*dim)
+        The observed states, t = 0 among them.
+    dt : float
+        Time between two observed states.  Trajectories bring their own.
+    loss_from : {0, 1}
+        First state in the sum: 0 counts the observation at t = 0, 1 leaves it out.
+    weights : Tensor, optional
+        w, not negative, of a shape that broadcasts to (time, batch, 2*dim); for unequal noise take
+        :math:`1/\sigma_{ti}^2`.  What has weight 0 is not looked at and may be NaN.
+
+    Returns
+    -------
+    IsoHessian
+        With ``.gauss_newton``, ``.curvature``, ``.total``, ``.smallest``, ``.loss`` and
+        ``.gradient``, for every trajectory on its own.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What :func:`srnn.rollout` refuses, data that do not fit `z0`, and the implicit midpoint
+        rule, whose second derivatives are not exact.
+
+    Notes
+    -----
+    The two parts are computed independently: the first from the Jacobians of
+    :func:`srnn.flow_map.flow_map`, the second by differentiating the back-propagated
+    residual again, with the residual held fixed.  For a linear flow the second is zero.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z0 = torch.tensor([[1.0, 0.5]], dtype=torch.float64)
+    >>> clean = srnn.rollout(srnn.systems.Pendulum(), "leapfrog", z0, dt=0.1, steps=9)
+    >>> hessian = iso_hessian(srnn.systems.Pendulum(), "leapfrog", z0, clean + 0.1, dt=0.1)
+    >>> hessian.total.shape, bool(hessian.smallest > 2)
+    (torch.Size([1, 2, 2]), True)
+    >>> exact = iso_hessian(srnn.systems.Pendulum(), "leapfrog", z0, clean, dt=0.1)
+    >>> bool((exact.curvature == 0).all())  # no residual, no curvature of it
+    True
+    """
+    loss = IsoLoss.of(field, integrator, z0, observed, dt, loss_from, weights, substeps)
+    return loss.hessian(z0.detach())
+
+
+@dataclass(frozen=True)
+class IsoLoss:
+    """The ISO loss of a set of trajectories, with everything in it but the initial states."""
+
+    field: Any
+    integrator: Any
+    observed: Tensor  # (time, batch, 2d)
+    weights: Tensor  # the same shape
+    dt: float
+    substeps: int
+
+    @classmethod
+    def of(
+        cls,
+        field: Any,
+        integrator: Any,
+        z0: Any,
+        observed: Any,
+        dt: float | None,
+        loss_from: int,
+        weights: Tensor | None,
+        substeps: int,
+    ) -> "IsoLoss":
+        """Check everything that a user passes."""
+        _exact_second_derivatives(integrator)
+        z0 = batch_of_states(z0, field)
+        if isinstance(observed, Trajectories):
+            if dt is not None and not _checks.same_spacing(observed.dt, _checks.positive(dt, "dt")):
+                raise ValueError(
+                    f"Expected `dt` to be that of the trajectories, {observed.dt!r}; got {dt!r}. "
+                    "Leave it out."
+                )
+            values, dt = observed.values, observed.dt
+        else:
+            values = _checks.float_tensor(observed, "observed")
+            if dt is None:
+                raise ValueError("Expected `dt`, the time between two states of a plain tensor.")
+        if values.ndim != 3 or values.shape[1:] != z0.shape or len(values) < 2:
+            raise ValueError(
+                "Expected `observed` to have shape (time, batch, 2*dim) with at least two times "
+                f"and (batch, 2*dim) = {tuple(z0.shape)}; got {tuple(values.shape)}."
+            )
+        _checks.same_as(z0, "z0", values, "observed")
+        w = weights_of(weights, values, loss_from)
+        values = values.detach().masked_fill(w == 0, 0.0)
+        _checks.all_finite(values, "observed")
+        return cls(
+            field,
+            integrator,
+            values,
+            w,
+            _checks.positive(dt, "dt"),
+            _checks.positive_int(substeps, "substeps"),
+        )
+
+    def select(self, rows: Tensor) -> "IsoLoss":
+        """Keep the trajectories with these numbers, each as often as it is named."""
+        return IsoLoss(
+            self.field,
+            self.integrator,
+            self.observed[:, rows],
+            self.weights[:, rows],
+            self.dt,
+            self.substeps,
+        )
+
+    def hessian(self, z0: Tensor) -> IsoHessian:
+        """Differentiate at `z0`, shape (batch, 2d), a piece of the batch at a time."""
+        size = rows_at_once(self.field, len(self.observed) * self.substeps)
+        pieces = [
+            self._piece(z, y, w)
+            for z, y, w in zip(
+                z0.split(size),
+                self.observed.split(size, dim=1),
+                self.weights.split(size, dim=1),
+                strict=True,
+            )
+        ]
+        return IsoHessian(*(torch.cat(part) for part in zip(*pieces, strict=True)))
+
+    def _piece(self, z0: Tensor, observed: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+        how: dict[str, Any] = {
+            "dt": self.dt,
+            "steps": len(observed) - 1,
+            "substeps": self.substeps,
+        }
+        states, F = flow_map(self.field, self.integrator, z0, **how)
+        residual = states - observed
+        pull = weights * residual
+        with torch.enable_grad():
+            start = z0.detach().requires_grad_()
+            pulled = (pull * rollout(self.field, self.integrator, start, **how)).sum()
+            # Sum over t of F_t^T (w_t r_t), with w_t r_t held fixed.
+            (gradient,) = torch.autograd.grad(pulled, start, create_graph=True)
+            curvature = _derivative(gradient, start)
+        stacked = (weights.sqrt()[..., None] * F).transpose(0, 1).flatten(1, 2)
+        return (
+            (pull * residual).sum(dim=(0, 2)),
+            2 * gradient.detach(),
+            2 * (stacked.mT @ stacked),
+            curvature + curvature.mT,
+        )
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    r"""How well observations of a motion determine its initial state.
+
+    Attributes
+    ----------
+    eigenvalues : Tensor, shape (batch, 2*dim)
+        Of :math:`\sum_t F_t^\top W_t F_t`, half the Gauss-Newton part, ascending.
+    bound : Tensor, shape (batch,)
+        The sum over t of the smallest eigenvalue of each :math:`F_t^\top W_t F_t`, which no
+        eigenvalue of the sum is below (Weyl).  With t = 0 in the sum and no weights it is at least
+        1, as :math:`F_0` is the identity: the Gauss-Newton part is then at least 2 I whatever the
+        field.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Conditioning(torch.tensor([[2.0, 8.0]]), torch.tensor([1.0])).condition
+    tensor([4.])
+    """
+
+    eigenvalues: Tensor
+    bound: Tensor
+
+    @property
+    def condition(self) -> PerTrajectory:
+        """Condition number, the largest eigenvalue over the smallest."""
+        return self.eigenvalues[:, -1] / self.eigenvalues[:, 0]
+
+
+def conditioning(
+    field: Any,
+    integrator: Any,
+    z0: State,
+    *,
+    dt: float,
+    steps: int,
+    loss_from: int = 0,
+    weights: Tensor | None = None,
+    substeps: int = 1,
+) -> Conditioning:
+    r"""Eigenvalues of :math:`\sum_t F_t^\top W_t F_t` for t = `loss_from`, ..., `steps`.
+
+    With noise of standard deviation :math:`\sigma` (and no weights) the inverse of this matrix
+    times :math:`\sigma^2` is the covariance of the least-squares estimate of z_0, to first order in
+    the noise.
+
+    Parameters
+    ----------
+    field, integrator, dt, steps, substeps
+        As :func:`srnn.rollout` takes them; every integrator will do, as only first derivatives
+        are asked for.
+    z0 : Tensor, shape (batch, 2*dim)
+    loss_from : {0, 1}
+        First state in the sum.
+    weights : Tensor, optional
+        w, not negative, of a shape that broadcasts to (steps + 1, batch, 2*dim).
+
+    Returns
+    -------
+    Conditioning
+        With ``.eigenvalues``, ``.condition`` and ``.bound``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        What :func:`srnn.rollout` refuses, and weights that do not fit.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    >>> found = conditioning(srnn.systems.MassSpring(), "leapfrog", z0, dt=0.1, steps=9)
+    >>> bool(found.eigenvalues[0, 0] > found.bound), bool(found.bound > 1)
+    (True, True)
+    """
+    z0 = batch_of_states(z0, field)
+    count = _checks.positive_int(steps, "steps") + 1
+    w = weights_of(weights, z0.expand(count, *z0.shape), loss_from)
+    size = max(1, _PIECE // (count * z0.shape[-1] ** 2))
+    eigenvalues, bounds = [], []
+    for start, weight in zip(z0.split(size), w.split(size, dim=1), strict=True):
+        F = flow_map(field, integrator, start, dt=dt, steps=steps, substeps=substeps)[1]
+        product = F.mT @ (weight[..., None] * F)
+        eigenvalues.append(_eigenvalues(product.sum(dim=0)))
+        # Rounding may leave a zero below zero.
+        bounds.append(smallest_of(product).clamp(min=0).sum(dim=0))
+    return Conditioning(torch.cat(eigenvalues), torch.cat(bounds))
+
+
+def weights_of(weights: Tensor | None, values: Tensor, loss_from: int) -> Tensor:
+    """Return the weights in the shape of the values, zero before `loss_from`."""
+    _checks.choice(loss_from, "loss_from", (0, 1))
+    if weights is None:
+        full = torch.ones_like(values)
+    else:
+        weights = _checks.all_finite(_checks.float_tensor(weights, "weights"), "weights").detach()
+        _checks.same_as(weights, "weights", values, "the states")
+        try:
+            full = weights.expand(values.shape).clone()
+        except RuntimeError as error:
+            raise ValueError(
+                "Expected `weights` to broadcast to (time, batch, 2*dim) = "
+                f"{tuple(values.shape)}; got {tuple(weights.shape)}."
+            ) from error
+        if bool((full < 0).any()):
+            raise ValueError(
+                f"Expected `weights` not to be negative; the smallest is {float(full.min()):g}."
+            )
+    full[:loss_from] = 0
+    return full
+
+
+def smallest_of(matrices: Hessians) -> Tensor:
+    """Smallest eigenvalue of each symmetric matrix, NaN where one is not finite."""
+    smallest: Tensor = _eigenvalues(matrices)[..., 0]
+    return smallest
+
+
+def _eigenvalues(matrices: Tensor) -> Tensor:
+    """Eigenvalues of symmetric matrices, ascending; NaN where one is not finite."""
+    wrong = ~torch.isfinite(matrices).all(dim=-1).all(dim=-1)[..., None]
+    values = torch.linalg.eigvalsh(matrices.masked_fill(wrong[..., None], 0.0))
+    masked: Tensor = values.masked_fill(wrong, float("nan"))
+    return masked
+
+
+def _derivative(value: Tensor, by: Tensor) -> Tensor:
+    """Jacobian (batch, 2d, 2d) of a value (batch, 2d), row by row, zero where it is constant."""
+    size = by.shape[-1]
+    if not value.requires_grad:  # the flow is linear
+        return by.new_zeros(len(by), size, size)
+    basis = torch.eye(size, dtype=by.dtype, device=by.device)
+    (rows,) = torch.autograd.grad(
+        value,
+        by,
+        basis[:, None].expand(-1, *by.shape),
+        is_grads_batched=True,
+        allow_unused=True,
+    )
+    if rows is None:  # linear, and it depends on a network's weights alone
+        return by.new_zeros(len(by), size, size)
+    jacobian: Tensor = rows.movedim(0, -2)
+    return jacobian
+
+
+def batch_of_states(value: Any, field: Any) -> Tensor:
+    """Return initial states (batch, 2*dim), detached."""
+    dim = (
+        field.dim if _checks.is_own_step(field) else as_field(field).dim
+    )  # a recurrent net is none
+    z0: Tensor = _checks.state(value, "z0", int(dim)).detach()
+    if z0.ndim != 2:
+        raise ValueError(
+            f"Expected `z0` to have shape (batch, 2*dim); got {tuple(z0.shape)}. "
+            "For one state add the axis: z0[None]."
+        )
+    return z0
+
+
+def _exact_second_derivatives(integrator: Any) -> None:
+    if integrator is None:
+        return
+    if isinstance(integrators.get(integrator), ImplicitMidpoint):
+        raise ValueError(
+            "The second derivatives of 'implicit-midpoint' are not exact (its last Newton step "
+            "holds the Jacobian fixed), and the curvature of the residual needs them. Use 'tao2' "
+            "or 'tao4' for a non-separable H, 'leapfrog' for a separable one; `conditioning` asks "
+            "for first derivatives only and takes every integrator."
+        )

@@ -1,0 +1,414 @@
+"""The initial states that a training run optimises beside the network."""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from srnn import _checks
+from srnn._types import TrajectoryValues
+from srnn.motion.adjoint import Gradient
+from srnn.motion.integrators import Integrator
+from srnn.starts.iso._gauss_newton import gauss_newton
+from srnn.starts.iso._optimise import default_tolerance, solve
+from srnn.starts.iso._problem import Problem
+
+__all__ = ["Starts", "noise_weights"]
+
+# No half counts for more than this many times the other: a half without noise is fitted ever more
+# closely, and its residuals say less and less about the noise.
+_LARGEST_RATIO = 1e4
+# Windows that tell how much of the noise the starts take up: it hardly differs between them.
+_SAMPLE = 64
+
+
+def noise_weights(squares: Tensor) -> Tensor:
+    r"""Weights of positions and momenta for noise of unequal size, by maximum likelihood.
+
+    With the mean squared residuals :math:`s_q^2` and :math:`s_p^2` the likelihood of Gaussian noise
+    of two unknown sizes is largest where :math:`s_q s_p` is smallest.  Weighting the squares by
+    :math:`w_q = s_p/s_q` and :math:`w_p = s_q/s_p` makes their weighted mean equal to it.
+
+    Parameters
+    ----------
+    squares : Tensor, shape (2*dim,)
+        Mean squared residual of each coordinate.
+
+    Returns
+    -------
+    Tensor, shape (2*dim,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> noise_weights(torch.tensor([1.0, 4.0]))  # q is twice as exact as p
+    tensor([2.0000, 0.5000])
+    """
+    s_q, s_p = (float(half.double().mean()) for half in _checks.halves(squares))
+    if not (s_q + s_p > 0 and s_q + s_p < float("inf")):
+        return torch.ones_like(squares)
+    ratio = s_p / s_q if s_q > 0 else _LARGEST_RATIO
+    ratio = min(max(ratio, 1 / _LARGEST_RATIO), _LARGEST_RATIO)
+    dim = len(squares) // 2
+    halves = torch.tensor([ratio**0.5] * dim + [ratio**-0.5] * dim, dtype=torch.float64)
+    return halves.to(squares)
+
+
+class Settings(Protocol):
+    """What of a :class:`srnn.recipes.Recipe` concerns initial states."""
+
+    @property
+    def iso(self) -> str | None: ...
+    @property
+    def iso_steps(self) -> int: ...
+    @property
+    def noise(self) -> str: ...
+    @property
+    def first_counted(self) -> int: ...
+    @property
+    def substeps(self) -> int: ...
+    @property
+    def gradient(self) -> str | Gradient | None: ...
+
+
+class Starts:
+    """Initial states of a set of windows, and how they are moved.
+
+    Parameters
+    ----------
+    net : module
+    integrator : Integrator or None
+    values : Tensor, shape (time, batch, 2*dim)
+        The windows, in the network's units.
+    dt : float
+    recipe : srnn.recipes.Recipe
+        With ``iso``.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> chain = srnn.systems.SpringChain([1.0] * 3, [5.0] * 4)
+    >>> data = chain.simulate(8, steps=9, dt=0.1).with_noise(0.1)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+    >>> starts = Starts(chain, leapfrog, data.values, data.dt, recipe)
+    >>> starts.optimise(starts.weights)
+    >>> bool((starts.z0 - data.clean[0]).norm() < (data.values[0] - data.clean[0]).norm())
+    True
+    """
+
+    def __init__(
+        self,
+        net: Any,
+        integrator: Integrator | None,
+        values: TrajectoryValues,
+        dt: float,
+        recipe: Settings,
+    ) -> None:
+        self.net, self.integrator, self.values, self.dt = net, integrator, values, dt
+        self.recipe = recipe
+        self.z0 = values[0].clone()
+        self.weights = torch.ones_like(values[0, 0])
+        # Cholesky factors of the Gauss-Newton matrices, for "joint".
+        self.factors: Tensor | None = None
+
+    def _problem(self, weights: Tensor) -> Problem:
+        counts = weights.expand_as(self.values).clone()
+        if self.recipe.first_counted and len(self.values) > 1:
+            counts[0] = 0
+        return Problem(
+            self.net,
+            self.integrator,
+            self.values,
+            counts,
+            dt=self.dt,
+            substeps=self.recipe.substeps,
+            gradient=self.recipe.gradient,
+        )
+
+    def squares(self) -> Tensor:
+        """Mean squared residual of each coordinate from the present starts.
+
+        Returns
+        -------
+        Tensor, shape (2*dim,)
+
+        Examples
+        --------
+        >>> import srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(8, steps=9, dt=0.1).with_noise(0.2, on="q")
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> leapfrog = srnn.integrators.get("leapfrog")
+        >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
+        >>> before = starts.squares()  # from the first observed states
+        >>> starts.settle()
+        >>> bool(starts.squares().mean() < before.mean())
+        True
+        """
+        problem = self._problem(self.weights)
+        total = torch.zeros_like(self.weights, dtype=torch.float64)
+        size = max(1, 2**20 // self.values[:, 0].numel())
+        with torch.no_grad():
+            for k in range(0, len(self.z0), size):
+                piece = problem.take(slice(k, k + size))
+                residual = piece.states(self.z0[k : k + size]) - piece.observed
+                first = self.recipe.first_counted
+                total += residual[first:].double().square().sum(dim=(0, 1))
+        counted = len(self.values) - self.recipe.first_counted
+        return (total / (counted * len(self.z0))).to(self.weights)
+
+    def variances(self) -> Tensor:
+        """Variance of each coordinate's noise, if the network is right.
+
+        The mean squared residuals, with what fitting the starts takes up of them taken off, as a
+        sample of the windows tells.
+
+        Returns
+        -------
+        Tensor, shape (2*dim,)
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(2000, steps=2, dt=0.1, generator=g).with_noise(0.2, generator=g)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
+        >>> starts.settle()
+        >>> starts.variances().sqrt().round(decimals=2), starts.squares().sqrt().round(decimals=2)
+        (tensor([0.2000, 0.2000]), tensor([0.1600, 0.1600]))
+        """
+        return self.squares() / self.share_left()
+
+    def share_left(self) -> Tensor:
+        """Share of each coordinate's noise that is left in the residuals of optimised starts.
+
+        Returns
+        -------
+        Tensor, shape (2*dim,)
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.ones(4, 5, 2)  # nothing moves it, so that a start is the mean of four
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.share_left()  # 1 - 1 / 4
+        tensor([0.7500, 0.7500])
+        """
+        count = len(self.z0)
+        index = torch.linspace(0, count - 1, min(count, _SAMPLE)).long().to(self.z0.device)
+        problem = self._problem(self.weights).take(index)
+        F = problem.jacobians(self.z0[index]).double()
+        weights = problem.weights.double()[..., None]
+        A = (F.mT @ (weights * F)).sum(dim=0)
+        good = torch.isfinite(A).all(dim=-1).all(dim=-1)
+        if not bool(good.any()):
+            return torch.ones_like(self.weights)
+        F, weights = F[:, good], weights[:, good, :, 0]
+        inverse = torch.linalg.pinv(A[good], hermitian=True)
+        # How much of each number its window's own start explains: the projection's diagonal.
+        explained = ((F @ inverse) * F).sum(dim=-1) * weights
+        counted = (weights > 0).sum(dim=(0, 1))
+        share: Tensor = 1 - explained.sum(dim=(0, 1)) / counted
+        return share.clamp_min(1e-3).to(self.weights)
+
+    def score(self) -> float:
+        """Loss at the present starts that does not depend on the weights.
+
+        For noise that is estimated it is the geometric mean of the mean squares of positions and of
+        momenta, the quantity that maximum likelihood makes small; else the mean square.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.tensor([[[1.0, 0.0]], [[0.8, 0.0]], [[0.6, 0.0]]])  # nothing moves it
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton", noise="equal")
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.optimise(starts.weights)  # to the mean, (0.8, 0)
+        >>> round(starts.score(), 4)  # (0.2^2 + 0 + 0.2^2) / 6
+        0.0133
+        """
+        halves = [half.double().mean() for half in _checks.halves(self.squares())]
+        if self.recipe.noise == "estimated":
+            return float((halves[0] * halves[1]).sqrt())
+        return float((halves[0] + halves[1]) / 2)
+
+    def reweigh(self) -> None:
+        """Estimate the noise of positions and momenta from the present residuals.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(200, steps=9, dt=0.5, generator=g)
+        >>> data = data.with_noise(0.1, generator=g).with_noise(0.2, on="p", generator=g)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> leapfrog = srnn.integrators.get("leapfrog")
+        >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
+        >>> starts.reweigh()
+        >>> bool(starts.weights[0] > starts.weights[1])  # positions are the more exact half
+        True
+        """
+        if self.recipe.noise == "estimated":
+            self.weights = noise_weights(self.variances())
+
+    def settle(self) -> None:
+        """Bring all starts to their optimum, estimate the noise, and do so again.
+
+        By Gauss-Newton, whatever the recipe's method is: that one says how training moves them.
+        Those of a recurrent network are moved by the recipe's method all the same, since its
+        Jacobians take hundreds of times what its gradients take.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> g = torch.Generator().manual_seed(0)
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(200, steps=9, dt=0.1, generator=g)
+        >>> data = data.with_noise(0.1, generator=g).with_noise(0.2, on="p", generator=g)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
+        >>> starts.settle()
+        >>> bool(abs(starts.weights[0] - 5**0.5) < 0.3)  # (0.1^2 + 0.2^2)^(1/2) / 0.1
+        True
+        """
+        for _ in range(2):
+            if self.integrator is None:
+                self.optimise(self.weights)
+            else:
+                solution, _ = gauss_newton(
+                    self._problem(self.weights),
+                    self.z0,
+                    max_iterations=10,
+                    tolerance=1e-5,
+                )
+                self.z0 = solution.states
+            if self.recipe.noise != "estimated":
+                break
+            self.reweigh()
+
+    def optimise(self, weights: Tensor) -> None:
+        """Move all starts with the network held still.
+
+        Parameters
+        ----------
+        weights : Tensor, shape (2*dim,)
+            Weight of each coordinate's squared residual.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.tensor([[[1.0, 0.0]], [[0.8, 0.0]], [[0.6, 0.0]]])  # nothing moves it
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.optimise(starts.weights)
+        >>> round(float(starts.z0[0, 0]), 6)  # the mean
+        0.8
+        """
+        problem, recipe, count = self._problem(weights), self.recipe, self.recipe.iso_steps
+        if recipe.iso in ("gauss-newton", "joint"):
+            # A window whose full step is too long gets some shorter trials.
+            tolerance = default_tolerance(self.z0.dtype)
+            solution, at = gauss_newton(
+                problem, self.z0, max_iterations=count + 6, tolerance=tolerance, enough=count
+            )
+            if recipe.iso == "joint":  # the step's own matrices serve the steps to come
+                self.factors = _factors(at.matrix)
+        else:
+            assert recipe.iso is not None
+            solution = solve(problem, self.z0, recipe.iso, max_iterations=count)
+        self.z0 = solution.states
+
+    def step(self, index: Tensor, gradient: Tensor) -> None:
+        """Move the starts of a batch by the gradient of the batch's mean loss in them.
+
+        A Newton step in which the matrices of the last :meth:`optimise` stand for the Hessian.
+
+        Parameters
+        ----------
+        index : Tensor of int, shape (batch,)
+            Which starts.
+        gradient : Tensor, shape (batch, 2*dim)
+            Of :func:`srnn.losses.window_loss`, with these starts and with the weights.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.tensor([[[1.0, 0.0]], [[0.8, 0.0]], [[0.6, 0.0]]])  # nothing moves it
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> recipe = srnn.recipes.Recipe(iso="joint")
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.optimise(starts.weights)
+        >>> z0 = torch.tensor([[5.0, 5.0]])
+        >>> starts.z0 = z0.clone()
+        >>> starts.step(torch.tensor([0]), ((z0 - data) * 2 / data.numel()).sum(dim=0))
+        >>> round(float(starts.z0[0, 0]), 3)  # back at the mean at once
+        0.8
+        """
+        assert self.factors is not None
+        # The mean runs over the batch, the times and the coordinates; its gradient is twice g.
+        count = len(index) * (len(self.values) - self.recipe.first_counted) * gradient.shape[-1]
+        scaled = (gradient * (count / 2))[..., None]
+        step = torch.cholesky_solve(scaled, self.factors[index])[..., 0]
+        self.z0[index] -= torch.where(torch.isfinite(step), step, torch.zeros_like(step))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next step depends on, for a checkpoint.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(8, steps=9, dt=0.1)
+        >>> recipe = srnn.recipes.Recipe(iso="joint")
+        >>> leapfrog = srnn.integrators.get("leapfrog")
+        >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
+        >>> starts.optimise(starts.weights)
+        >>> sorted(starts.state())
+        ['factors', 'weights', 'z0']
+        """
+        known = {"z0": self.z0, "weights": self.weights}
+        return known if self.factors is None else known | {"factors": self.factors}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> spring = srnn.systems.MassSpring()
+        >>> data = spring.simulate(8, steps=9, dt=0.1).with_noise(0.1)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> how = (spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
+        >>> starts, again = Starts(*how), Starts(*how)
+        >>> starts.settle()
+        >>> again.restore(starts.state())
+        >>> torch.equal(again.z0, starts.z0)
+        True
+        """
+        device = self.values.device
+        self.z0, self.weights = state["z0"].to(device), state["weights"].to(device)
+        self.factors = state["factors"].to(device) if "factors" in state else None
+
+
+def _factors(matrix: Tensor) -> Tensor:
+    """Cholesky factors, each matrix damped until it has one.
+
+    A window whose matrix is not finite gets one that hardly lets it move.
+    """
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    factors = (1e6 * eye).expand_as(matrix).clone()
+    diagonal = torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
+    left = torch.isfinite(matrix).all(dim=-1).all(dim=-1).nonzero()[:, 0]
+    for damping in 10.0 ** torch.arange(-6, 2):
+        found, info = torch.linalg.cholesky_ex(matrix[left] + damping * diagonal[left])
+        factors[left[info == 0]] = found[info == 0]
+        left = left[info != 0]
+    return factors

@@ -1,0 +1,1 @@
+"""Where the weights begin: what the data say before the first epoch."""

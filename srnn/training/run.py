@@ -1,0 +1,349 @@
+"""One training run: the epoch, and all that a checkpoint has to hold."""
+
+import copy
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnn.data.trajectories import Trajectories
+from srnn.errors import CheckpointError
+from srnn.motion.integrators import Integrator
+from srnn.starts.optimised import Starts
+from srnn.training import checkpoint
+from srnn.training.guess.warm_start import start_noise
+from srnn.training.losses import window_loss
+from srnn.training.recipes import OPTIMIZERS, Recipe
+
+__all__ = ["History"]
+
+_FORMAT = "srnn.Training/1"
+
+
+@dataclass
+class History:
+    """What happened in training, one entry an epoch.
+
+    Attributes
+    ----------
+    train_loss : list of float
+        Mean squared residual over the epoch's batches, in the network's units.  With ISO and
+        noise that is estimated, positions and momenta are weighed by it
+        (:func:`srnn.starts.noise_weights`).
+    validation_loss : list of float
+        The same on the held-out trajectories after the epoch, their initial states optimised where
+        those of the training are; empty without any.
+    learning_rate : list of float
+    best_epoch : int
+        Epoch (from 1) whose weights were kept; 0 stands for the start.
+    stopped : str
+        "" while running, then "epochs", "patience", "rate" (too small to change anything), "time",
+        or "solved" if the start was the optimum already: that of a quadratic H with all initial
+        states optimised is found without epochs.
+    seconds : float
+        Wall time, over all the runs of a resumed training.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> model = srnn.SRNN(dim=1, hidden=4)
+    >>> data = srnn.systems.MassSpring().simulate(10, steps=5, dt=0.1)
+    >>> history = model.fit(data, epochs=3, progress=False)
+    >>> history.epochs, history.stopped
+    (3, 'epochs')
+    """
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped: str = ""
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return len(self.train_loss)
+
+
+class Run:
+    """A network on its way through a recipe.
+
+    Parameters
+    ----------
+    net : module
+        Trained in place.
+    integrator : Integrator or None
+    training, held_out : Trajectories
+        In the network's units.
+    recipe : Recipe
+    generator : torch.Generator
+        Draws the order of the windows.
+    solved : bool
+        Whether the network is at its optimum already.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        integrator: Integrator | None,
+        training: Trajectories,
+        held_out: Trajectories | None,
+        recipe: Recipe,
+        generator: torch.Generator,
+        solved: bool = False,
+    ) -> None:
+        self.net, self.integrator, self.recipe = net, integrator, recipe
+        self.solved = solved
+        self.training, self.held_out, self.generator = training, held_out, generator
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
+            net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.scheduler = self._make_scheduler()
+        self.history = History()
+        self.best = copy.deepcopy(net.state_dict())
+        self.start_draws = self._draw_start_noise() if recipe.start_noise else None
+        self.starts = self._make_starts(training)
+        self.held_out_starts = None if held_out is None else self._make_starts(held_out)
+        if self._with_starts and not solved:
+            for starts in (self.starts, self.held_out_starts):
+                if starts is not None:
+                    starts.settle()
+        # A start that overflows is no mark to beat.
+        at_start = math.inf if held_out is None or solved else self._held_out_loss()
+        self.best_loss = at_start if math.isfinite(at_start) else math.inf
+
+    def _make_starts(self, data: Trajectories) -> Starts | None:
+        if self.recipe.iso is None:
+            return None
+        return Starts(self.net, self.integrator, data.values, data.dt, self.recipe)
+
+    @property
+    def _with_starts(self) -> bool:
+        """Whether the plain epochs before the first optimisation are over."""
+        return self.starts is not None and self.history.epochs >= self.recipe.iso_from
+
+    def _optimise_starts(self) -> None:
+        """Move the starts of all training windows, where this epoch is one to do it."""
+        since = self.history.epochs - self.recipe.iso_from
+        if self.starts is not None and since >= 0 and since % self.recipe.iso_every == 0:
+            self.starts.reweigh()
+            self.starts.optimise(self.starts.weights)
+
+    def _make_scheduler(self) -> Any:
+        recipe, schedulers = self.recipe, torch.optim.lr_scheduler
+        if recipe.scheduler == "plateau":
+            return schedulers.ReduceLROnPlateau(
+                self.optimizer,
+                factor=recipe.rate_decay,
+                patience=recipe.scheduler_patience,
+                min_lr=recipe.learning_rate_floor,
+            )
+        if recipe.scheduler == "exponential":
+            return schedulers.ExponentialLR(self.optimizer, gamma=recipe.rate_decay)
+        if recipe.scheduler == "cosine":
+            return schedulers.CosineAnnealingLR(
+                self.optimizer, T_max=recipe.epochs, eta_min=recipe.learning_rate_floor
+            )
+        return None
+
+    def loss(self, data: Trajectories, index: Tensor | slice, start: Tensor | None) -> Tensor:
+        """Loss of the windows that `index` names, from their first states or from a `start`."""
+        weights = None if self.starts is None or start is None else self.starts.weights
+        return window_loss(
+            self.net, self.integrator, data, self.recipe, index, start=start, weights=weights
+        )
+
+    def _draw_start_noise(self) -> Tensor:
+        """Draw noise of the held-out first states, once: epochs are compared by it."""
+        assert self.integrator is not None
+        assert self.held_out is not None
+        first = self.held_out.values[0]
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn(first.shape, generator=generator, dtype=first.dtype).to(first)
+        return drawn @ start_noise(self.integrator, self.training, self.recipe).mT
+
+    def _held_out_part(self, index: slice) -> float:
+        """Loss of held-out windows, less what the noise of their first states adds to it.
+
+        That is, to second order, what more of the same noise adds: half of the second difference
+        of the loss along a draw of it.  The choice of an epoch, the schedule and early stopping
+        look at it; what is minimised is not corrected.  The corrected loss has no lower bound, so a
+        network that it were minimised by would learn to amplify the noise.
+        """
+        assert self.held_out is not None
+        plain = float(self.loss(self.held_out, index, None))
+        if self.start_draws is None:
+            return plain
+        first, moved = self.held_out.values[0, index], self.start_draws[index]
+        both = [float(self.loss(self.held_out, index, first + x)) for x in (moved, -moved)]
+        return 2 * plain - sum(both) / 2
+
+    @torch.no_grad()
+    def _held_out_loss(self) -> float:
+        assert self.held_out is not None
+        if self._with_starts:
+            assert self.starts is not None
+            assert self.held_out_starts is not None
+            # A copy: a file has no room for one tensor under two names.
+            self.held_out_starts.weights = self.starts.weights.clone()
+            self.held_out_starts.optimise(self.starts.weights)
+            return self.held_out_starts.score()
+        # In pieces, so that a long validation set needs no more memory than a few batches.
+        total, size = 0.0, 16 * self.recipe.batch_size
+        for start in range(0, len(self.held_out), size):
+            piece = slice(start, min(start + size, len(self.held_out)))
+            total += self._held_out_part(piece) * (piece.stop - piece.start)
+        return total / len(self.held_out)
+
+    def epoch(self) -> None:
+        """One pass over the training windows, then the scheduler and the choice of the best.
+
+        Before it, where the recipe says so, the starts of all windows are optimised.
+        """
+        recipe, count = self.recipe, len(self.training)
+        self._optimise_starts()
+        # The starts of a joint run learn from the same gradient as the network.
+        joint = self._with_starts and recipe.iso == "joint"
+        order = torch.randperm(count, generator=self.generator).to(self.training.values.device)
+        total = 0.0
+        self.net.train()  # walls that predict with a gate learn with a smooth one
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        for index in order.split(recipe.batch_size):
+            self.optimizer.zero_grad(set_to_none=True)
+            start = self._start_of(index)
+            loss = self.loss(self.training, index, start)
+            if not math.isfinite(value := float(loss.detach())):
+                raise FloatingPointError(f"the training loss is {value}")
+            if loss.requires_grad:  # a batch without a rebound says nothing of walls
+                loss.backward()
+            if joint:
+                assert self.starts is not None
+                assert start is not None
+                assert start.grad is not None
+                self.starts.step(index, start.grad)
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
+            self.optimizer.step()
+            total += value * len(index)
+        self.net.eval()
+        watched = self._watch()
+        if not math.isfinite(watched):
+            raise FloatingPointError(f"the loss after the epoch is {watched}")
+        self.history.train_loss.append(total / count)
+        self.history.learning_rate.append(rate)
+        if self.held_out is not None:
+            self.history.validation_loss.append(watched)
+        if self.held_out is None or watched < self.best_loss:
+            self.best_loss = watched
+            self.history.best_epoch = self.history.epochs
+            self.best = copy.deepcopy(self.net.state_dict())
+        self._schedule(watched)
+
+    def _start_of(self, index: Tensor) -> Tensor | None:
+        """Optimised starts of the windows that `index` names, or None before there are any."""
+        if not self._with_starts:
+            return None
+        assert self.starts is not None
+        return self.starts.z0[index].requires_grad_(self.recipe.iso == "joint")
+
+    @torch.no_grad()
+    def _watch(self) -> float:
+        """Compute the loss that the scheduler and early stopping look at."""
+        if self.held_out is not None:
+            return self._held_out_loss()
+        count = min(self.recipe.monitor, len(self.training))
+        drawn = torch.randperm(len(self.training), generator=self.generator)[:count]
+        drawn = drawn.to(self.training.values.device)
+        return float(self.loss(self.training, drawn, self._start_of(drawn)))
+
+    def _schedule(self, watched: float) -> None:
+        if self.recipe.scheduler == "plateau":
+            rate = self.optimizer.param_groups[0]["lr"]
+            self.scheduler.step(watched)
+            cut = self.optimizer.param_groups[0]["lr"] < rate
+            if cut and self.recipe.restore_best and self.held_out is not None:
+                self.net.load_state_dict(self.best)
+        elif self.scheduler is not None:
+            self.scheduler.step()
+        for group in self.optimizer.param_groups:
+            group["lr"] = max(group["lr"], self.recipe.learning_rate_floor)
+
+    @property
+    def finished(self) -> str:
+        """Why training is over, as :attr:`History.stopped`; "" if it is not."""
+        history, patience, most = self.history, self.recipe.patience, self.recipe.max_seconds
+        if self.solved:
+            return "solved"
+        if history.epochs >= self.recipe.epochs:
+            return "epochs"
+        if most is not None and history.seconds >= most:
+            return "time"
+        if self.starts is not None and history.epochs <= self.recipe.iso_from:
+            return ""  # what early stopping would wait for has not begun
+        least = self.recipe.least_rate * self.recipe.learning_rate
+        if self.optimizer.param_groups[0]["lr"] < least:
+            return "rate"
+        waited = history.epochs - history.best_epoch
+        if self.held_out is not None and patience is not None and waited >= patience:
+            return "patience"
+        return ""
+
+    def save(self, path: Path, fingerprint: str) -> None:
+        """Write all that the next epoch depends on."""
+        state = self.optimizer.state_dict()
+        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors["generator"] = self.generator.get_state()
+        for name, starts in (("starts", self.starts), ("held out", self.held_out_starts)):
+            if starts is not None:
+                tensors |= {f"{name}.{k}": v for k, v in starts.state().items()}
+        for index, slots in state["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if v is not None}
+        header = {
+            "format": _FORMAT,
+            "fingerprint": fingerprint,
+            "groups": state["param_groups"],
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
+            "history": dataclasses.asdict(self.history),
+            "best_loss": self.best_loss,
+        }
+        checkpoint.write(path, tensors, header)
+
+    def restore(self, path: Path, fingerprint: str) -> None:
+        """Go on from what :meth:`save` wrote."""
+        tensors, header = checkpoint.read(path, _FORMAT)
+        if header["fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"{path} belongs to another training run: the model, the data, the recipe or the "
+                "generator's seed differ. Give the same ones to go on (a model built without "
+                "generator= draws another seed in every program), or another path to start anew."
+            )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): value
+                for name, value in tensors.items()
+                if name.startswith(prefix)
+            }
+
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimizer.").items():
+            index, slot = name.split(".", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        self.net.load_state_dict(part("net."))
+        self.best = {k: v.to(self.training.values.device) for k, v in part("best.").items()}
+        self.optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(header["scheduler"])
+        self.generator.set_state(tensors["generator"])
+        for name, starts in (("starts.", self.starts), ("held out.", self.held_out_starts)):
+            if starts is not None:
+                starts.restore(part(name))
+        self.history = History(**header["history"])
+        self.history.stopped = self.finished  # this call may ask for more epochs than the last
+        self.best_loss = float(header["best_loss"])

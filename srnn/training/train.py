@@ -1,0 +1,282 @@
+"""Training through an integrator: single-step and recurrent are one loop with a window length."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from srnn import _checks
+from srnn.data.trajectories import Trajectories
+from srnn.errors import CheckpointError, TrainingDiverged
+from srnn.motion.adjoint._choice import as_gradient
+from srnn.motion.integrators import Integrator
+from srnn.training.recipes import Recipe
+from srnn.training.run import History, Run
+
+__all__ = ["check_checkpoint", "check_data", "check_validation", "train"]
+
+
+def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name: str) -> None:
+    """Refuse data that a model cannot be trained on.
+
+    Parameters
+    ----------
+    data : Trajectories
+    dim : int
+        The model's number of positions.
+    weight : Tensor or None
+        One of the model's weights; None if it has none.
+    recipe : Recipe
+    name : str
+        What to call the data in the text of a refusal.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With a text that names what does not fit: the dimension, dtype or device, the number of
+        states, the status of a trajectory, or missing derivatives.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> data = srnn.Trajectories.from_states(torch.zeros(10, 3, 4), dt=0.1)
+    >>> check_data(data, 3, torch.zeros(1), srnn.recipes.Recipe(), "data")
+    Traceback (most recent call last):
+    ValueError: Expected `data` with dim=3, as the model's; got 2.
+    """
+    if not isinstance(data, Trajectories):
+        raise TypeError(
+            f"Expected `{name}` to be srnn.Trajectories; got {type(data).__name__}. "
+            "Make them of arrays by srnn.Trajectories(q=..., p=..., dt=...)."
+        )
+    if data.dim != dim:
+        raise ValueError(f"Expected `{name}` with dim={dim}, as the model's; got {data.dim}.")
+    if weight is None:
+        raise ValueError("The model has no parameters to train.")
+    _checks.same_as(data.values, name, weight, "model")
+    if data.status is not None and bool((data.status != 0).any()):
+        raise ValueError(
+            f"Expected `{name}` with status 0 throughout; {int((data.status != 0).sum())} "
+            f"trajectories have another. Leave them out: {name}.select({name}.status == 0)."
+        )
+    if data.steps < 1:
+        raise ValueError(f"Expected `{name}` of at least two states a trajectory; got 1.")
+    if recipe.window is not None and recipe.window > data.steps + 1:
+        raise ValueError(
+            f"A window of {recipe.window} states is longer than the trajectories of `{name}`, "
+            f"which have {data.steps + 1}."
+        )
+    if recipe.derivatives and data.derivatives is None:
+        raise ValueError(
+            f"Training on derivatives needs `{name}` with derivatives: "
+            "simulate(..., derivatives=True), or Trajectories(..., dq=..., dp=...)."
+        )
+
+
+def check_validation(validation_data: Trajectories, data: Trajectories, recipe: Recipe) -> None:
+    """Refuse validation data that the recipe cannot treat as it does the training data.
+
+    Parameters
+    ----------
+    validation_data, data : Trajectories
+    recipe : Recipe
+
+    Raises
+    ------
+    ValueError
+        If their spacing differs, or whole trajectories are trained on and these are shorter.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z = torch.zeros(10, 3, 4)
+    >>> data, other = (srnn.Trajectories.from_states(z, dt=dt) for dt in (0.1, 0.2))
+    >>> check_validation(other, data, srnn.recipes.Recipe())
+    Traceback (most recent call last):
+    ValueError: Expected `validation_data` with the spacing of `data`, dt=0.1; got 0.2.
+    """
+    if not _checks.same_spacing(validation_data.dt, data.dt):
+        raise ValueError(
+            f"Expected `validation_data` with the spacing of `data`, dt={data.dt!r}; "
+            f"got {validation_data.dt!r}."
+        )
+    if recipe.window is None and validation_data.steps < data.steps:
+        raise ValueError(
+            f"Expected `validation_data` of at least {data.steps + 1} states, as `data`; "
+            f"got {validation_data.steps + 1}. Or name a shorter window."
+        )
+
+
+def check_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """Refuse a path that no checkpoint can be written to.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    IsADirectoryError
+        If it is a folder itself.
+
+    Examples
+    --------
+    >>> check_checkpoint("no-such-folder/run")
+    Traceback (most recent call last):
+    FileNotFoundError: The folder no-such-folder of the checkpoint does not exist; create it first.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"The checkpoint {file} is a folder; name a file in it.")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder {file.parent} of the checkpoint does not exist; create it first."
+        )
+    return file
+
+
+def _fingerprint(run: Run) -> str:
+    """Tell one training run from another: network, start weights, data, recipe and seed."""
+    recipe = dataclasses.asdict(run.recipe)
+    # When a run ends does not change what it does until then: it may be asked to go on.  Only
+    # the cosine schedule looks ahead to the last epoch.
+    del recipe["patience"], recipe["least_rate"], recipe["max_seconds"]
+    # Nor does the way to the same gradient, but for rounding.
+    way = as_gradient(run.recipe.gradient)
+    if way.name == "continuous" or way.products is not None:
+        recipe["gradient"] = str(run.recipe.gradient)
+    else:
+        del recipe["gradient"]
+    if run.recipe.scheduler != "cosine":
+        del recipe["epochs"]
+    tensors = dict(run.net.state_dict())
+    for name, data in (("training", run.training), ("held out", run.held_out)):
+        if data is not None:
+            tensors[name] = data.values
+        if data is not None and data.derivatives is not None:
+            tensors[f"{name} derivatives"] = data.derivatives
+    shapes = {name: (str(x.dtype), list(x.shape)) for name, x in tensors.items()}
+    try:
+        config = getattr(run.net, "config", None)
+    except TypeError:  # of parts, some of them not the library's own
+        config = None
+    network = [type(run.net).__name__, config, str(run.integrator)]
+    digest = hashlib.sha256(json.dumps([recipe, run.training.dt, network, shapes]).encode())
+    digest.update(run.generator.get_state().numpy().tobytes())
+    for tensor in tensors.values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def train(
+    net: nn.Module,
+    integrator: Integrator | None,
+    training: Trajectories,
+    held_out: Trajectories | None,
+    recipe: Recipe,
+    generator: torch.Generator,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    solved: bool = False,
+) -> History:
+    """Train `net` in place, in the units of the data given, and leave it at its best epoch.
+
+    Parameters
+    ----------
+    net : module
+    integrator : Integrator or None
+    training : Trajectories
+        The windows to train on.
+    held_out : Trajectories or None
+    recipe : Recipe
+    generator : torch.Generator
+        Draws the order of the windows; advanced.
+    path : path-like, optional
+        Checkpoint, written after epochs (at most about once a second) and read if it is there.
+    progress : bool
+        Show a bar on the terminal.
+    solved : bool
+        Whether `net` is at its optimum already, so that there is no epoch to train.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingDiverged
+        If a loss is not finite; `net` is left with the last good weights.
+    CheckpointError
+        If `path` is truncated or belongs to another run.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> data = srnn.systems.MassSpring().simulate(20, steps=4, dt=0.1, generator=g)
+    >>> recipe = srnn.recipes.Recipe(epochs=3)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> train(srnn.QuadraticH(1), leapfrog, data, None, recipe, g, progress=False).epochs
+    3
+    """
+    run = Run(net, integrator, training, held_out, recipe, generator, solved)
+    file = None if path is None else check_checkpoint(path)
+    fingerprint = "" if file is None else _fingerprint(run)
+    if file is not None and file.exists():
+        try:
+            run.restore(file, fingerprint)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{file} is a damaged checkpoint ({error!r}).") from error
+    run.history.stopped = run.finished
+    try:
+        _epochs(run, file, fingerprint, progress)
+    finally:
+        # Whatever ends the run, an interrupt or a full disk among them, the best so far is kept.
+        net.load_state_dict(run.best)
+    return run.history
+
+
+def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool) -> None:
+    """Train until the recipe is done, with a bar and a checkpoint."""
+    history = run.history
+    before, begin, written = history.seconds, time.monotonic(), -math.inf
+    total = run.recipe.epochs
+    if history.stopped and file is not None and not file.exists():
+        run.save(file, fingerprint)  # solved without an epoch
+    with tqdm(total=total, initial=history.epochs, disable=not progress, unit="epoch") as bar:
+        while not history.stopped:
+            try:
+                run.epoch()
+            except FloatingPointError as error:
+                epoch, kept = history.epochs + 1, history.best_epoch
+                raise TrainingDiverged(
+                    f"Training diverged in epoch {epoch}: {error}. The model holds the weights "
+                    f"of {f'epoch {kept}' if kept else 'its start'}, the last good ones. A lower "
+                    "learning_rate, a clip_norm or a shorter window may help.",
+                    epoch=epoch,
+                    history=history,
+                ) from error
+            history.seconds = before + time.monotonic() - begin
+            history.stopped = run.finished
+            bar.update()
+            losses = history.validation_loss or history.train_loss
+            bar.set_postfix(loss=f"{losses[-1]:.3g}", best=history.best_epoch)
+            # At most one file a second: a fast epoch should not wait for the disk.
+            if file is not None and (history.stopped or time.monotonic() > written + 1):
+                run.save(file, fingerprint)
+                written = time.monotonic()

@@ -1,7 +1,0 @@
-"""Interactive figures: a slider and motions that need no kernel, and a live figure."""
-
-from srnn.widgets._animation import ball, bodies
-from srnn.widgets._live import live
-from srnn.widgets._slider import slider
-
-__all__ = ["ball", "bodies", "live", "slider"]
