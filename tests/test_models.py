@@ -195,6 +195,28 @@ def test_an_onets_field_is_in_the_units_of_the_data(chain, data):
         _ = model.hamiltonian
 
 
+def damped(z):
+    return torch.stack((z[..., 1], -z[..., 0] - 0.3 * z[..., 1]), dim=-1)
+
+
+def test_a_vector_field_is_no_hamiltonian_though_it_says_that_it_is_not_separable():
+    z = torch.tensor([[1.0, 0.5]])
+    model = srnn.Model(srnn.fields.VectorField(damped, dim=1), "rk4")
+    assert model.field(z).tolist() == [[0.5, pytest.approx(-1.15)]]
+    with pytest.raises(TypeError, match="VectorField is not a Hamiltonian"):
+        _ = model.hamiltonian
+    spring = srnn.systems.MassSpring()
+    data = spring.simulate(8, steps=9, dt=0.1, generator=seeded()).with_noise(0.1)
+    found = model.diagnose(data)
+    assert found.energy_drift is None
+    assert found.half_step_ratio is not None
+    # One that is made of a Hamiltonian has it.
+    model = srnn.Model(srnn.fields.as_field(spring), "leapfrog")
+    assert torch.equal(model.hamiltonian(z), spring(z))
+    assert torch.equal(model.field(z), srnn.fields.as_field(spring)(z))
+    assert model.diagnose(data).energy_drift is not None
+
+
 # -- predictions ----------------------------------------------------------------------------------
 
 
@@ -529,6 +551,14 @@ def test_one_trajectory_is_enough_without_validation(data):
         (lambda: srnn.Model(srnn.ONet(2, 8), None), "ONet needs an integrator, such as 'leapfrog'"),
         (lambda: srnn.Model(srnn.ONet(2, 8), 3), "Expected an integrator or its name; got int"),
         (lambda: srnn.Model("net"), "Expected `net` to be .*; got str"),
+        *(
+            (lambda wrong=wrong: srnn.SRNN(2, hamiltonian=wrong, rebound=walls), f"ian.*got {name}")
+            for name, wrong in {
+                "VectorField": srnn.fields.VectorField(damped, dim=2),
+                "HamiltonianField": srnn.fields.as_field(srnn.QuadraticH(2)),
+            }.items()
+            for walls in (None, srnn.systems.Room.box())
+        ),
         (lambda: srnn.SRNN(2, hamiltonian="H"), "Expected a Hamiltonian, with `dim`.* got str"),
     ],
 )

@@ -260,7 +260,7 @@ def test_the_gate_penalty_is_the_mean_length_of_n(data: srnn.Trajectories) -> No
 
 
 def test_the_paper_s_recipe_closes_the_gates() -> None:
-    """The regularisation pulls at every gate, in training alone."""
+    """The regularisation pulls at every gate, where a loss is asked for with it: in training."""
     model = srnn.SRNN(2, 8, rebound=BOX, preset="paper", generator=seeded(1))
     walls = model.net.walls
     assert isinstance(walls, PatchWalls)
@@ -271,13 +271,16 @@ def test_the_paper_s_recipe_closes_the_gates() -> None:
     bias, found = walls.gate.linears[-1].bias, []
     for each in (recipe, recipe.replace(gate_penalty=0.0)):
         step = with_rebound("leapfrog", walls)
-        loss = window_loss(model.net, step, data, each)
+        loss = window_loss(model.net, step, data, each, penalised=True)
         (gradient,) = torch.autograd.grad(loss, bias)
-        with torch.no_grad():
-            watched = window_loss(model.net, step, data, each)
+        watched = window_loss(model.net, step, data, each)
+        with torch.no_grad():  # the same number, whether gradients are wanted or not
+            assert window_loss(model.net, step, data, each) == watched
         found.append((loss.item(), gradient.item(), watched.item()))
     (paid, pulled, watched), (plain, free, same_again) = found
     assert paid > plain == watched == same_again
+    whole = {"scale": False, "warm_start": False, "batch_size": 20, "progress": False}
+    assert model.fit(data, epochs=1, **whole).train_loss == pytest.approx([paid], rel=1e-6)
     q = data.q.reshape(-1, 2)
     gate = torch.sigmoid(walls.parts(q, q)[2])
     slope = recipe.gate_penalty * (gate * (1 - gate)).mean().item()

@@ -15,7 +15,7 @@ from srnn import _checks
 from srnn.data.trajectories import Trajectories
 from srnn.errors import CheckpointError
 from srnn.motion import integrators
-from srnn.motion.fields import Field, as_field
+from srnn.motion.fields import Field, as_field, hamiltonian_of
 from srnn.motion.integrators import Integrator
 from srnn.motion.rollout import rollout
 from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
@@ -158,16 +158,17 @@ class Model:
         >>> srnn.SRNN(dim=2, hidden=8).hamiltonian(torch.zeros(5, 4)).shape
         torch.Size([5])
         """
-        if not hasattr(self.net, "separable"):
+        hamiltonian = hamiltonian_of(self.net)
+        if hamiltonian is None:
             raise TypeError(f"{type(self.net).__name__} is not a Hamiltonian.")
-        return ScaledHamiltonian(self.net, self.scale)
+        return ScaledHamiltonian(hamiltonian, self.scale)
 
     @property
     def field(self) -> Field:
         """The learnt dz/dt in the data's units."""
         if self.recurrent:
             raise TypeError(f"{type(self.net).__name__} has no vector field.")
-        if hasattr(self.net, "separable"):
+        if hamiltonian_of(self.net) is not None:
             return as_field(self.hamiltonian)
         return as_field(ScaledField(self.net, self.scale))
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from srnn import _checks
 from srnn.errors import CheckpointError
 from srnn.model.model import FORMAT, Model
-from srnn.motion.fields import weight_of
+from srnn.motion.fields import hamiltonian_of, weight_of
 from srnn.motion.integrators import Integrator
 from srnn.motion.scaling import Scale
 from srnn.nn import LSTM, RNN, HNet, ONet, PairwiseH, QuadraticH
@@ -98,7 +98,7 @@ class SRNN(Model):
                 dtype=None if dtype is None else _checks.float_dtype(dtype),
                 device=device,
             )
-        elif not hasattr(hamiltonian, "separable"):
+        elif hamiltonian_of(hamiltonian) is not hamiltonian:
             raise TypeError(
                 "Expected a Hamiltonian, with `dim` and `separable`; got "
                 f"{type(hamiltonian).__name__}. Another network goes into srnn.Model(net, ...)."

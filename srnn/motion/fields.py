@@ -14,7 +14,15 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Half, State
 
-__all__ = ["Field", "Hamiltonian", "HamiltonianField", "VectorField", "as_field", "weight_of"]
+__all__ = [
+    "Field",
+    "Hamiltonian",
+    "HamiltonianField",
+    "VectorField",
+    "as_field",
+    "hamiltonian_of",
+    "weight_of",
+]
 
 
 @runtime_checkable
@@ -202,6 +210,29 @@ def weight_of(thing: Any) -> Tensor | None:
     return next(thing.parameters(), None)
 
 
+def _is_field(thing: Any) -> bool:
+    return all(hasattr(thing, name) for name in ("velocity", "force", "dim"))
+
+
+def hamiltonian_of(thing: Any) -> Any:
+    """Return the Hamiltonian that `thing` is, or that a field is made of; None without one.
+
+    A field says whether it is separable, too: that alone makes no Hamiltonian.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> spring = srnn.systems.MassSpring()
+    >>> hamiltonian_of(spring) is spring, hamiltonian_of(as_field(spring)) is spring
+    (True, True)
+    >>> hamiltonian_of(VectorField(torch.neg, dim=1)) is None
+    True
+    """
+    if _is_field(thing):
+        return getattr(thing, "hamiltonian", None)
+    return thing if hasattr(thing, "separable") else None
+
+
 def as_field(thing: Any) -> Field:
     """Turn a field, a Hamiltonian (learnt net or system) or an O-NET into a field.
 
@@ -226,7 +257,7 @@ def as_field(thing: Any) -> Field:
     >>> as_field(srnn.systems.Pendulum()).separable
     True
     """
-    if hasattr(thing, "velocity") and hasattr(thing, "force") and hasattr(thing, "dim"):
+    if _is_field(thing):
         return thing  # type: ignore[no-any-return]
     if hasattr(thing, "net") and hasattr(thing, "predict"):
         raise TypeError(
@@ -237,7 +268,7 @@ def as_field(thing: Any) -> Field:
         raise TypeError(
             f"{type(thing).__name__} gives the next state and no dz/dt: it is not a field."
         )
-    if hasattr(thing, "separable"):
+    if hamiltonian_of(thing) is not None:
         return HamiltonianField(thing)
     if hasattr(thing, "dim") and callable(thing):
         return VectorField(thing, thing.dim)

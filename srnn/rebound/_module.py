@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import Energy, Half, State
-from srnn.motion.fields import HamiltonianField
+from srnn.motion.fields import HamiltonianField, hamiltonian_of
 from srnn.nn import HNet, QuadraticH
 from srnn.rebound._level_set import LevelSetWalls
 from srnn.rebound._networks import PatchWalls
@@ -45,7 +45,7 @@ class WalledH(nn.Module):
 
     def __init__(self, hamiltonian: Any, walls: Any, *, rebounds: int = 1) -> None:
         super().__init__()
-        if not getattr(hamiltonian, "separable", False):
+        if hamiltonian_of(hamiltonian) is not hamiltonian or not hamiltonian.separable:
             raise TypeError(
                 "Expected a separable Hamiltonian between the walls; got "
                 f"{type(hamiltonian).__name__}."

@@ -134,6 +134,7 @@ def window_loss(
     *,
     start: State | None = None,
     weights: Tensor | None = None,
+    penalised: bool = False,
 ) -> Tensor:
     """Loss that a recipe minimises, over the windows that `index` names.
 
@@ -151,6 +152,8 @@ def window_loss(
         Optimised starts of the windows that `index` names.
     weights : Tensor, shape (2*dim,), optional
         As :func:`trajectory_loss`.
+    penalised : bool
+        Add the recipe's ``gate_penalty``.  Training does; what an epoch is judged by is without.
 
     Returns
     -------
@@ -177,7 +180,7 @@ def window_loss(
         substeps=recipe.substeps,
         start=start,
         weights=weights,
-        gate_penalty=recipe.gate_penalty if torch.is_grad_enabled() else 0.0,
+        gate_penalty=recipe.gate_penalty if penalised else 0.0,
         trim=recipe.trim,
         gradient=recipe.gradient,
     )

@@ -151,11 +151,25 @@ class Run:
             )
         return None
 
-    def loss(self, data: Trajectories, index: Tensor | slice, start: Tensor | None) -> Tensor:
+    def loss(
+        self,
+        data: Trajectories,
+        index: Tensor | slice,
+        start: Tensor | None,
+        *,
+        penalised: bool = False,
+    ) -> Tensor:
         """Loss of the windows that `index` names, from their first states or from a `start`."""
         weights = None if self.starts is None or start is None else self.starts.weights
         return window_loss(
-            self.net, self.integrator, data, self.recipe, index, start=start, weights=weights
+            self.net,
+            self.integrator,
+            data,
+            self.recipe,
+            index,
+            start=start,
+            weights=weights,
+            penalised=penalised,
         )
 
     def _draw_start_noise(self) -> Tensor:
@@ -216,7 +230,7 @@ class Run:
         for index in order.split(recipe.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
             start = self._start_of(index)
-            loss = self.loss(self.training, index, start)
+            loss = self.loss(self.training, index, start, penalised=True)
             if not math.isfinite(value := float(loss.detach())):
                 raise FloatingPointError(f"the training loss is {value}")
             if loss.requires_grad:  # a batch without a rebound says nothing of walls

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn.data.trajectories import Trajectories
-from srnn.motion.fields import weight_of
+from srnn.motion.fields import hamiltonian_of, weight_of
 from srnn.nn import QuadraticH
 from srnn.results import metrics
 from srnn.results.diagnostics._diagnosis import Diagnosis
@@ -264,7 +264,7 @@ def _half_step(
 def _energy_drift(
     model: Any, starts: Tensor, states: Tensor, dt: float, steps: int, substeps: int
 ) -> Tensor | None:
-    if not hasattr(model.net, "separable"):
+    if hamiltonian_of(model.net) is None:
         return None
     with torch.no_grad():
         if not len(starts):
