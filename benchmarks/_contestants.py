@@ -14,7 +14,6 @@ from torch import Tensor
 import srnn
 
 RATE = 1e-3  # of Adam
-BFLOAT16 = "bfloat16 products"
 Rollout = Callable[[Any, Tensor], Tensor]
 
 
@@ -88,23 +87,12 @@ def operations(given: Problem) -> float:
 
 def library(given: Problem, gradient: str | None) -> Rollout:
     """Make this library's rollout; `gradient` says how it is differentiated."""
-    asked = of_bfloat16() if gradient == BFLOAT16 else gradient
-    options = {} if asked is None else {"gradient": asked}
+    options = {} if gradient is None else {"gradient": gradient}
 
     def rollout(net: Any, z0: Tensor) -> Tensor:
         return srnn.rollout(net, "leapfrog", z0, dt=given.dt, steps=given.steps, **options)
 
     return rollout
-
-
-def of_bfloat16() -> Any:
-    """Make the automatic way with the factors of matrix products rounded to bfloat16."""
-    from srnn.motion import adjoint
-
-    try:
-        return adjoint.Gradient(products=torch.bfloat16)
-    except AttributeError:
-        raise ValueError("not in this version") from None
 
 
 def through_energy(given: Problem, afresh: bool = False) -> Rollout:

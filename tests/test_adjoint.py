@@ -717,37 +717,6 @@ def test_exact_rebuilding_of_states_that_grow() -> None:
         derived(net, "leapfrog", z0, "reversible-exact", dt=0.1, steps=60)  # to about 1e6
 
 
-# -- products in a lower precision ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("make", [hnet, onet])
-def test_products_in_bfloat16(make: Callable[[], Any]) -> None:
-    net, z0 = make().float(), randn(0, 20, 4).float()
-    with torch.no_grad():
-        for weight in net.parameters():
-            weight.mul_(0.5)
-    states, exact = derived(net, "leapfrog", z0, "autograd")
-    for name in FUSED if make is hnet else KEEPING:
-        way = Gradient(name, products=torch.bfloat16)
-        rough, found = derived(net, "leapfrog", z0, way)
-        assert rough.dtype == torch.float32
-        assert torch.equal(rough[0], z0)
-        assert 1e-6 < float((rough - states).norm() / states.norm()) < 5e-2
-        assert {g.dtype for g in found if g is not None} == {torch.float32}
-        one, other = (
-            torch.cat([g.flatten() for g in gs if g is not None]) for gs in (found, exact)
-        )
-        assert 1e-6 < float((one - other).norm() / other.norm()) < 5e-2
-
-
-def test_products_in_the_states_own_precision_change_nothing() -> None:
-    net, z0 = hnet(), randn(0, 3, 4)
-    own = derived(net, "leapfrog", z0, Gradient("stored", products=F64))
-    plain = derived(net, "leapfrog", z0, "stored")
-    assert_near(own, plain, 1e-13)
-    assert_same(derived(net, "leapfrog", z0, Gradient("stored")), plain)
-
-
 # -- how much is computed -------------------------------------------------------------------------
 
 
@@ -1004,30 +973,6 @@ def test_unknown_names_are_refused() -> None:
             srnn.rollout(net, "leapfrog", z0, gradient=name, **SPAN)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Unknown `gradient`: 'adjoint'"):
         Gradient("adjoint")
-
-
-def test_products_are_checked() -> None:
-    for name in ("autograd", "continuous"):
-        with pytest.raises(
-            ValueError,
-            match=rf"^gradient='{name}' multiplies matrices in the states' own precision; "
-            "`products` is for the fused ways, such as 'stored'",
-        ):
-            Gradient(name, products=torch.bfloat16)
-    for wrong in ("bfloat16", torch.int32):
-        with pytest.raises(
-            TypeError, match=r"^Expected `products` to be a floating-point torch\.dtype; got "
-        ):
-            Gradient("stored", products=wrong)  # type: ignore[arg-type]
-    # Asked for with `products` and no name, it is not dropped where there is no fused way.
-    with pytest.raises(ValueError, match=r"is for the networks srnn\.nn\.HNet and srnn\.nn\.ONet"):
-        srnn.rollout(
-            srnn.systems.HenonHeiles(),
-            "leapfrog",
-            randn(0, 3, 4),
-            gradient=Gradient(products=torch.bfloat16),
-            **SPAN,
-        )
 
 
 def test_every_name_of_the_table_is_known() -> None:

@@ -362,12 +362,6 @@ for _gradient in (None, "stored", "recompute"):
     )
 
 
-@path(adjoint.Gradient, kind=PLAIN)
-def products_in_bfloat16(device: str) -> Any:
-    how = adjoint.Gradient("stored", products=torch.bfloat16)
-    return gradient_path(how, "HNet quadratic", "leapfrog")(device)
-
-
 @path(kind=DIFFERENTIATES)
 def second_derivatives_of_a_rollout(device: str) -> Any:
     net, z0 = NETS["HNet quadratic"](device), randn(device, 3, 4).requires_grad_()
@@ -588,7 +582,6 @@ def losses_of_windows(device: str) -> Any:
     metrics.angular_momentum,
     metrics.energy_drift,
     metrics.position_error,
-    metrics.state_error,
     metrics.summary,
     metrics.valid_prediction_time,
 )
@@ -598,7 +591,7 @@ def measures(device: str) -> Any:
     prediction = srnn.Trajectories.predicted(made, dt=0.1)
     found = [
         measure(prediction, truth, against=against)
-        for measure in (metrics.position_error, metrics.state_error, metrics.summary)
+        for measure in (metrics.position_error, metrics.summary)
         for against in ("noisy", "clean")
     ]
     found += [metrics.valid_prediction_time(prediction, truth, 0.05)]
@@ -749,10 +742,8 @@ FITS: dict[str, Any] = {
     "plain": fit_path(NETS["HNet"]),
     "quadratic, warm start": fit_path(NETS["HNet quadratic"]),
     "distilled": fit_path(NETS["HNet"], iso=True, warm_start="distil"),
-    "by L-BFGS starts": fit_path(NETS["HNet quadratic"], iso="lbfgs", iso_iterations=2),
-    "by SciPy's starts": fit_path(NETS["HNet"], iso="scipy", iso_iterations=2),
+    "by SciPy's starts": fit_path(NETS["HNet"], iso="scipy"),
     "Gauss-Newton starts": fit_path(NETS["HNet quadratic"], iso=True),
-    "joint starts": fit_path(NETS["HNet quadratic"], iso="joint"),
     "quadratic H": fit_path(NETS["QuadraticH"], iso=True),
     "derivatives": fit_path(NETS["HNet"], derivatives=True),
     "O-NET": fit_path(NETS["ONet"], integrator="euler", window=2),
@@ -817,8 +808,8 @@ def a_model_saved_and_loaded(device: str) -> Any:
     hnn = srnn.HNN(2, 6, generator=seeded(0), dtype=F64, device=device)
     with tempfile.TemporaryDirectory() as folder:
         file, run = Path(folder) / "model.srnn", Path(folder) / "run"
-        model.fit(data, epochs=2, progress=False, checkpoint=run, iso="joint")
-        model.fit(data, epochs=3, progress=False, checkpoint=run, iso="joint")  # goes on
+        model.fit(data, epochs=2, progress=False, checkpoint=run, iso=True)
+        model.fit(data, epochs=3, progress=False, checkpoint=run, iso=True)  # goes on
         model.save(file)
         again = srnn.load(file).to(device)
     hnn.fit(data, epochs=1, progress=False)
@@ -993,9 +984,9 @@ NOT_RUN = {
         srnn.training.check_validation
         """,
     "draw pictures": """
-        srnn.plotting.coordinate srnn.plotting.energy_contours srnn.plotting.energy_over_time
+        srnn.plotting.coordinate srnn.plotting.energy_contours
         srnn.plotting.error_curves srnn.plotting.error_over_time srnn.plotting.growth
-        srnn.plotting.loss_curves srnn.plotting.many_positions srnn.plotting.one_position
+        srnn.plotting.many_positions srnn.plotting.one_position
         srnn.plotting.orbits srnn.plotting.path srnn.plotting.phase_portrait
         srnn.plotting.published_and_ours srnn.plotting.room srnn.plotting.speed
         srnn.plotting.style
@@ -1090,8 +1081,8 @@ if torch.cuda.is_available():
     DEVICES["cuda"] = lambda: as_is("cuda")
 
 
-SLOW = ("diagnosis", "a_model_saved_and_loaded", "fit, joint starts", "fit, by L-BFGS starts")
-SLOW += ("fit, distilled", "fit, by SciPy's starts", "fit, quadratic H")
+SLOW = ("diagnosis", "a_model_saved_and_loaded", "fit, distilled")
+SLOW += ("fit, by SciPy's starts", "fit, quadratic H")
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,6 @@ def test_position_error_is_the_length_of_the_difference_of_the_positions() -> No
     expected = torch.zeros(3, 2, dtype=torch.float64)
     expected[1, 0] = 3
     torch.testing.assert_close(metrics.position_error(guess, truth), expected)
-    expected[1, 0] = math.sqrt(9 + 75)
-    torch.testing.assert_close(metrics.state_error(guess, truth), expected)
 
 
 def test_a_perfect_prediction_has_the_error_of_the_noise() -> None:
@@ -44,7 +42,6 @@ def test_a_perfect_prediction_has_the_error_of_the_noise() -> None:
     row = metrics.summary(clean, noisy)
     assert row.mean == pytest.approx(expected, abs=3e-3)
     assert float(metrics.position_error(clean, noisy, against="clean").max()) == 0
-    assert float(metrics.state_error(clean, noisy, against="clean").max()) == 0
 
 
 def test_a_summary_averages_over_time_before_trajectories() -> None:
@@ -193,7 +190,6 @@ def test_angular_momentum() -> None:
     "metric",
     [
         metrics.position_error,
-        metrics.state_error,
         metrics.summary,
         metrics.valid_prediction_time,
     ],

@@ -19,7 +19,6 @@ import matplotlib.pyplot as plt
 import srnn
 from srnn.motion.scaling import Scale, ScaledHamiltonian
 from srnn.results import plotting
-from srnn.training.run import History
 
 
 @pytest.fixture
@@ -57,17 +56,6 @@ def test_coordinate(ax: Axes, data: srnn.Trajectories, coordinate: int, number: 
     assert ax.lines[0].get_linestyle() == ":"
 
 
-def test_energy_over_time_in_the_dtype_of_the_network(ax: Axes) -> None:
-    data = srnn.Trajectories.from_states(randn(0, 7, 3, 4).float(), dt=0.5)
-    net = random_hnet(2)
-    assert plotting.energy_over_time(data, net, ax, index=1) is ax
-    energy = net(data.values[:, 1].double()).detach()
-    assert_allclose(drawn(ax)[1], energy - energy[0], rtol=1e-12, atol=1e-12)
-    # A system follows the data.
-    plotting.energy_over_time(data, srnn.systems.HenonHeiles(), ax, index=1)
-    assert drawn(ax, 1)[1].dtype == np.float32
-
-
 def test_a_coordinate_that_is_not_there_is_refused(ax: Axes, data: srnn.Trajectories) -> None:
     with pytest.raises(IndexError):
         plotting.coordinate(data, ax, coordinate=2)
@@ -91,17 +79,6 @@ def test_the_band_holds_eight_tenths_of_the_trajectories(ax: Axes) -> None:
         heights = corners[np.isclose(corners[:, 0], time), 1]
         assert (heights.min(), heights.max()) == pytest.approx((low, high))
     assert to_hex(ax.collections[0].get_facecolor()[0]) == to_hex(ax.lines[0].get_color())
-
-
-def test_energy_over_time(ax: Axes) -> None:
-    H = random_hnet(0)
-    data = srnn.Trajectories.from_states(randn(0, 7, 3, 4), dt=0.5)
-    assert plotting.energy_over_time(data, H, ax, index=1) is ax
-    energy = H(data.values[:, 1]).detach()
-    assert_array_equal(drawn(ax)[0], data.times)
-    assert_allclose(drawn(ax)[1], energy - energy[0])
-    assert drawn(ax)[1][0] == 0
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time $t$", "$H(t) - H(0)$")
 
 
 def test_energy_contours_are_level_sets(ax: Axes) -> None:
@@ -135,23 +112,6 @@ def test_contours_need_one_position(ax: Axes) -> None:
         plotting.energy_contours(random_hnet(0), ax)
     with pytest.raises(ValueError, match="Expected `levels` to be at least 1; got 0"):
         plotting.energy_contours(ProductH(), ax, levels=0)
-
-
-def test_loss_curves(ax: Axes) -> None:
-    history = History(train_loss=[3.0, 2.0, 1.0], validation_loss=[4.0, 1.0, 2.0], best_epoch=2)
-    assert plotting.loss_curves(history, ax) is ax
-    assert_array_equal(drawn(ax, 0), [[1, 2, 3], [3, 2, 1]])
-    assert_array_equal(drawn(ax, 1), [[1, 2, 3], [4, 1, 2]])
-    assert drawn(ax, 2)[0][0] == 2
-    assert ax.get_yscale() == "log"
-    texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["training", "held out", "kept"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "mean squared residual")
-
-
-def test_loss_curves_without_a_held_out_set(ax: Axes) -> None:
-    plotting.loss_curves(History(train_loss=[3.0, 2.0]), ax)
-    assert len(ax.lines) == 1
 
 
 def test_without_axes_the_current_ones_are_used(ax: Axes, data: srnn.Trajectories) -> None:

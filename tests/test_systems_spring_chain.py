@@ -130,21 +130,6 @@ def test_frequencies_of_a_uniform_chain() -> None:
     torch.testing.assert_close(SpringChain([1.0] * 10, [1.0] * 11).frequencies(), expected)
 
 
-def test_normal_modes() -> None:
-    frequencies, shapes = CHAIN.normal_modes()
-    assert torch.equal(frequencies, CHAIN.frequencies())
-    assert (frequencies.diff() > 0).all()
-    mass = torch.diag(CHAIN.masses)
-    unit = torch.eye(20, dtype=torch.float64)
-    torch.testing.assert_close(shapes @ mass @ shapes.mT, unit, rtol=0, atol=1e-13)
-    # Released from rest in its shape, a mode keeps it and swings at its frequency.
-    z0 = torch.cat((shapes, torch.zeros_like(shapes)), dim=-1)
-    q = CHAIN.flow(z0, 0.1, 50)[0][..., :20]
-    times = 0.1 * torch.arange(51, dtype=torch.float64)
-    swing = torch.cos(times[:, None] * frequencies)
-    torch.testing.assert_close(q, swing[..., None] * shapes, rtol=0, atol=1e-12)
-
-
 def test_leapfrog_on_the_shadow_is_the_exact_motion() -> None:
     shadow = CHAIN.shadow_hamiltonian(0.1)
     z0 = CHAIN.initial_states(16, generator(7))

@@ -357,7 +357,6 @@ def test_the_papers_preset_is_a_plain_hnet_and_clips_the_rnn():
         ({"patience": 0}, "Expected `patience` to be at least 1"),
         ({"least_rate": -0.1}, r"Expected `least_rate` to lie in \[0, 1\); got -0.1"),
         ({"max_seconds": 0.0}, "Expected `max_seconds` to be a positive finite number"),
-        ({"weight_decay": -1.0}, "Expected `weight_decay` not to be negative"),
     ],
 )
 def test_a_wrong_setting_is_refused(settings, text):

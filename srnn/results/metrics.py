@@ -19,7 +19,6 @@ __all__ = [
     "angular_momentum",
     "energy_drift",
     "position_error",
-    "state_error",
     "summary",
     "valid_prediction_time",
 ]
@@ -63,28 +62,6 @@ def position_error(
     """
     predicted, true = _pair(prediction, truth, against)
     return _length(_checks.halves(predicted)[0] - _checks.halves(true)[0])
-
-
-def state_error(prediction: Trajectories, truth: Trajectories, against: str = "noisy") -> PerState:
-    """Euclidean distance of the states (q, p) at every time.
-
-    Parameters and errors are those of :func:`position_error`.  Adding q to p presumes units in
-    which they are of one size.
-
-    Returns
-    -------
-    Tensor, shape (time, batch)
-
-    Examples
-    --------
-    >>> import torch, srnn
-    >>> truth = srnn.Trajectories.from_states(torch.zeros(1, 1, 4), dt=0.1)
-    >>> guess = srnn.Trajectories.from_states(torch.ones(1, 1, 4), dt=0.1)
-    >>> state_error(guess, truth)
-    tensor([[2.]])
-    """
-    predicted, true = _pair(prediction, truth, against)
-    return _length(predicted - true)
 
 
 @dataclass(frozen=True)

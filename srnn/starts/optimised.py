@@ -109,8 +109,6 @@ class Starts:
         self.recipe = recipe
         self.z0 = values[0].clone()
         self.weights = torch.ones_like(values[0, 0])
-        # Cholesky factors of the Gauss-Newton matrices, for "joint".
-        self.factors: Tensor | None = None
 
     def _problem(self, weights: Tensor) -> Problem:
         counts = weights.expand_as(self.values).clone()
@@ -282,13 +280,8 @@ class Starts:
             if self.integrator is None:
                 self.optimise(self.weights)
             else:
-                solution, _ = gauss_newton(
-                    self._problem(self.weights),
-                    self.z0,
-                    max_iterations=10,
-                    tolerance=1e-5,
-                )
-                self.z0 = solution.states
+                problem = self._problem(self.weights)
+                self.z0 = gauss_newton(problem, self.z0, max_iterations=10, tolerance=1e-5).states
             if self.recipe.noise != "estimated":
                 break
             self.reweigh()
@@ -312,52 +305,17 @@ class Starts:
         >>> round(float(starts.z0[0, 0]), 6)  # the mean
         0.8
         """
-        problem, recipe, count = self._problem(weights), self.recipe, self.recipe.iso_steps
-        if recipe.iso in ("gauss-newton", "joint"):
-            # A window whose full step is too long gets some shorter trials.
+        problem, method = self._problem(weights), self.recipe.iso
+        if method == "gauss-newton":
+            # One step; a window whose full step is too long gets some shorter trials.
             tolerance = default_tolerance(self.z0.dtype)
-            solution, at = gauss_newton(
-                problem, self.z0, max_iterations=count + 6, tolerance=tolerance, enough=count
+            solution = gauss_newton(
+                problem, self.z0, max_iterations=7, tolerance=tolerance, enough=1
             )
-            if recipe.iso == "joint":  # the step's own matrices serve the steps to come
-                self.factors = _factors(at.matrix)
         else:
-            assert recipe.iso is not None
-            solution = solve(problem, self.z0, recipe.iso, max_iterations=count)
+            assert method is not None
+            solution = solve(problem, self.z0, method)
         self.z0 = solution.states
-
-    def step(self, index: Tensor, gradient: Tensor) -> None:
-        """Move the starts of a batch by the gradient of the batch's mean loss in them.
-
-        A Newton step in which the matrices of the last :meth:`optimise` stand for the Hessian.
-
-        Parameters
-        ----------
-        index : Tensor of int, shape (batch,)
-            Which starts.
-        gradient : Tensor, shape (batch, 2*dim)
-            Of :func:`srnn.losses.window_loss`, with these starts and with the weights.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> data = torch.tensor([[[1.0, 0.0]], [[0.8, 0.0]], [[0.6, 0.0]]])  # nothing moves it
-        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
-        >>> recipe = srnn.recipes.Recipe(iso="joint")
-        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
-        >>> starts.optimise(starts.weights)
-        >>> z0 = torch.tensor([[5.0, 5.0]])
-        >>> starts.z0 = z0.clone()
-        >>> starts.step(torch.tensor([0]), ((z0 - data) * 2 / data.numel()).sum(dim=0))
-        >>> round(float(starts.z0[0, 0]), 3)  # back at the mean at once
-        0.8
-        """
-        assert self.factors is not None
-        # The mean runs over the batch, the times and the coordinates; its gradient is twice g.
-        count = len(index) * (len(self.values) - self.recipe.first_counted) * gradient.shape[-1]
-        scaled = (gradient * (count / 2))[..., None]
-        step = torch.cholesky_solve(scaled, self.factors[index])[..., 0]
-        self.z0[index] -= torch.where(torch.isfinite(step), step, torch.zeros_like(step))
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on, for a checkpoint.
@@ -367,15 +325,13 @@ class Starts:
         >>> import srnn
         >>> spring = srnn.systems.MassSpring()
         >>> data = spring.simulate(8, steps=9, dt=0.1)
-        >>> recipe = srnn.recipes.Recipe(iso="joint")
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
         >>> leapfrog = srnn.integrators.get("leapfrog")
         >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
-        >>> starts.optimise(starts.weights)
         >>> sorted(starts.state())
-        ['factors', 'weights', 'z0']
+        ['weights', 'z0']
         """
-        known = {"z0": self.z0, "weights": self.weights}
-        return known if self.factors is None else known | {"factors": self.factors}
+        return {"z0": self.z0, "weights": self.weights}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from what :meth:`state` gave.
@@ -395,20 +351,3 @@ class Starts:
         """
         device = self.values.device
         self.z0, self.weights = state["z0"].to(device), state["weights"].to(device)
-        self.factors = state["factors"].to(device) if "factors" in state else None
-
-
-def _factors(matrix: Tensor) -> Tensor:
-    """Cholesky factors, each matrix damped until it has one.
-
-    A window whose matrix is not finite gets one that hardly lets it move.
-    """
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    factors = (1e6 * eye).expand_as(matrix).clone()
-    diagonal = torch.diag_embed(matrix.diagonal(dim1=-2, dim2=-1))
-    left = torch.isfinite(matrix).all(dim=-1).all(dim=-1).nonzero()[:, 0]
-    for damping in 10.0 ** torch.arange(-6, 2):
-        found, info = torch.linalg.cholesky_ex(matrix[left] + damping * diagonal[left])
-        factors[left[info == 0]] = found[info == 0]
-        left = left[info != 0]
-    return factors

@@ -80,35 +80,6 @@ class LinearOscillators(SeparableSystem):
         """
         return self._modes()[0]
 
-    def normal_modes(self) -> tuple[Tensor, Tensor]:
-        r"""Frequencies and shapes of the normal modes.
-
-        In mode n the masses swing as :math:`q(t) = s_n \cos(\omega_n t)`, and every motion is a sum
-        of such ones.  With the masses :math:`M` and the stiffness matrix :math:`S`, the shapes
-        solve :math:`S s_n = \omega_n^2 M s_n` and are orthonormal in the sense
-        :math:`s_n^T M s_k = \delta_{nk}`: the part of mode n in q is :math:`s_n^T M q`.
-
-        Returns
-        -------
-        frequencies : Tensor, shape (dim,), float64
-            Angular frequencies, ascending.
-        shapes : Tensor, shape (dim, dim), float64
-            One shape a row; its sign is arbitrary.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> chain = srnn.systems.SpringChain([2.0, 2.0], [2.0, 8.0, 2.0])
-        >>> frequencies, shapes = chain.normal_modes()
-        >>> frequencies.round(decimals=6)
-        tensor([1., 3.], dtype=torch.float64)
-        >>> shapes.abs()  # with each other, then against each other
-        tensor([[0.5000, 0.5000],
-                [0.5000, 0.5000]], dtype=torch.float64)
-        """
-        frequencies, modes = self._modes()
-        return frequencies, (modes / self.masses.sqrt()[:, None]).mT.contiguous()
-
     def shadow_hamiltonian(self, dt: float) -> QuadraticHamiltonian:
         r"""Find the Hamiltonian whose *leapfrog* step is this chain's exact motion over `dt`.
 

@@ -130,23 +130,6 @@ class Billiard(SeparableSystem):
         """
         return q.new_zeros(*q.shape[:-1], 2, 2)
 
-    def longest_step(self, dt: float) -> float:
-        r"""Bound the way that any ball of the default starts moves within dt, in px.
-
-        By its energy no ball is faster than :math:`\sqrt{v^2 + 2 g h}`, with the largest speed v of
-        the starts at the highest point of the room and its height h.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> round(srnn.systems.Billiard().longest_step(0.1), 3)
-        4.997
-        """
-        dt = _checks.positive(dt, "dt")
-        y = self.room.outline[..., 1]
-        height = float(y.max() - y.min())
-        return float((self.speed**2 + 2 * self.gravity * height) ** 0.5 * dt)
-
     def initial_states(
         self,
         trajectories: int,

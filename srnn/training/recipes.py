@@ -12,7 +12,7 @@ from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._choice import as_gradient
 from srnn.starts.iso import METHODS
 
-__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "WITH_WALLS", "Recipe"]
+__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "RETIRED", "WITH_ISO", "WITH_WALLS", "Recipe"]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -20,7 +20,14 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 SCHEDULERS = ("plateau", "exponential", "cosine", None)
-ISO_METHODS = (*METHODS, "joint")
+ISO_METHODS = METHODS
+RETIRED: dict[str, dict[str, Any]] = {
+    "learning_rate": {"weight_decay": 0.0},
+    "validation": {"monitor": 128},
+    "iso_every": {"iso_iterations": None},
+}
+"""Fields that earlier versions had, after the field that they stood behind, with the values that
+every training follows now; stored recipes and the fingerprints of checkpoints hold them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,6 @@ class Recipe:
         Windows in a batch.  A last partial batch is kept.
     optimizer : {"adam", "adamw", "sgd"}
     learning_rate : float
-    weight_decay : float
     clip_norm : float or None
         Largest norm of a gradient.
     scheduler : {"plateau", "exponential", "cosine", None}
@@ -64,10 +70,8 @@ class Recipe:
         wander; smaller steps then start from the best place found.
     validation : float
         Share of the trajectories held out.  The scheduler, early stopping and the choice of the
-        best epoch use their loss.
-    monitor : int
-        Without held-out trajectories, the number of training windows, drawn anew each epoch, whose
-        loss feeds the scheduler, as in the paper's code.
+        best epoch use their loss.  At 0 the scheduler gets that of 128 training windows, drawn anew
+        each epoch, as in the paper's code.
     patience : int or None
         Epochs without improvement of the held-out loss after which training stops.  The default is
         30; ``fit(iso=True)`` sets 15, since with optimised starts the held-out loss is smooth.
@@ -85,19 +89,15 @@ class Recipe:
         integrator without `iso` too, from the first observed states.  "distil" does so and starts a
         plain H-NET there as well, in which a quadratic H is not exactly contained; for motions near
         an equilibrium.
-    iso : {None, "gauss-newton", "lbfgs", "scipy", "joint"}
-        Optimise the initial state of every window together with the network.  The first three are
-        the methods of :func:`srnn.iso.optimise_initial_state`, run on all windows with the network
-        held still, before an epoch.  ``"joint"`` moves the states of a batch by the gradient that
-        the batch has computed for the network, preconditioned by each window's Gauss-Newton matrix;
-        every `iso_every` epochs the matrices are made anew, with a Gauss-Newton step.
+    iso : {None, "gauss-newton", "scipy"}
+        Optimise the initial state of every window together with the network, by a method of
+        :func:`srnn.iso.optimise_initial_state` that runs on all windows with the network held
+        still, before an epoch: one Gauss-Newton step, or the paper's ten iterations of SciPy's
+        L-BFGS-B.  Each optimisation begins where the last one ended.
     iso_from : int
         Epochs trained without, before the first optimisation; the paper's are 100.
     iso_every : int
         Epochs from one optimisation to the next; the paper's is 1.
-    iso_iterations : int or None
-        Most iterations of one optimisation; each begins where the last one ended.  None stands for
-        one Gauss-Newton step, and for ten iterations of the other two, as the paper's.
     noise : {"estimated", "equal"}
         What is known of the noise when starts are optimised.  "equal": one standard deviation for
         positions and momenta, in the units of training.  "estimated": one for each, taken from the
@@ -140,7 +140,6 @@ class Recipe:
     batch_size: int = 32
     optimizer: str = "adam"
     learning_rate: float = 3e-3
-    weight_decay: float = 0.0
     clip_norm: float | None = 1.0
     scheduler: str | None = "plateau"
     decay: float | None = None
@@ -148,7 +147,6 @@ class Recipe:
     learning_rate_floor: float = 0.0
     restore_best: bool = True
     validation: float = 0.1
-    monitor: int = 128
     patience: int | None = 30
     least_rate: float = 0.0
     max_seconds: float | None = None
@@ -156,7 +154,6 @@ class Recipe:
     iso: str | None = None
     iso_from: int = 0
     iso_every: int = 5
-    iso_iterations: int | None = None
     noise: str = "estimated"
     start_noise: bool = False
     trim: float = 0.0
@@ -170,13 +167,8 @@ class Recipe:
         if self.window is not None:
             _checks.positive_int(self.window, "window", minimum=2)
         _checks.choice(self.loss_from, "loss_from", (0, 1, None))
-        for name in (
-            *("substeps", "batch_size", "scheduler_patience", "monitor"),
-            "iso_every",
-        ):
+        for name in ("substeps", "batch_size", "scheduler_patience", "iso_every"):
             _checks.positive_int(getattr(self, name), name)
-        if self.iso_iterations is not None:
-            _checks.positive_int(self.iso_iterations, "iso_iterations")
         if self.wall_steps is not None:
             _checks.positive_int(self.wall_steps, "wall_steps")
         _checks.positive_int(self.iso_from, "iso_from", minimum=0)
@@ -201,7 +193,7 @@ class Recipe:
             _checks.choice(getattr(self, name), name, (True, False))
         as_gradient(self.gradient)  # refuses what is none
         _checks.choice(self.warm_start, "warm_start", (True, False, "distil", "rollout"))
-        for name in ("weight_decay", "learning_rate_floor", "gate_penalty"):
+        for name in ("learning_rate_floor", "gate_penalty"):
             _checks.non_negative(getattr(self, name), name)
         if self.clip_norm is not None:
             _checks.positive(self.clip_norm, "clip_norm")
@@ -221,18 +213,24 @@ class Recipe:
         return 1 if self.iso is None else 0
 
     @property
-    def iso_steps(self) -> int:
-        """The iterations of one optimisation that `iso_iterations` stands for."""
-        if self.iso_iterations is not None:
-            return self.iso_iterations
-        return 1 if self.iso in ("gauss-newton", "joint") else 10
-
-    @property
     def rate_decay(self) -> float:
         """The factor of the learning rate that `decay` stands for."""
         if self.decay is not None:
             return self.decay
         return 0.99 if self.scheduler == "exponential" else 0.5
+
+    def as_stored(self) -> dict[str, Any]:
+        """All fields, and the retired ones with the values that every training follows now.
+
+        Examples
+        --------
+        >>> Recipe().as_stored()["monitor"]
+        128
+        """
+        stored: dict[str, Any] = {}
+        for name, value in dataclasses.asdict(self).items():
+            stored |= {name: value} | RETIRED.get(name, {})
+        return stored
 
     def replace(self, **settings: Any) -> "Recipe":
         """Return a copy with some settings changed; an unknown one is refused.

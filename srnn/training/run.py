@@ -22,6 +22,8 @@ from srnn.training.recipes import OPTIMIZERS, Recipe
 __all__ = ["History"]
 
 _FORMAT = "srnn.Training/1"
+# Windows that the scheduler looks at where no trajectories are held out: the paper's code's.
+_WATCHED = 128
 
 
 @dataclass
@@ -100,8 +102,9 @@ class Run:
         self.net, self.integrator, self.recipe = net, integrator, recipe
         self.solved = solved
         self.training, self.held_out, self.generator = training, held_out, generator
+        # None by AdamW either, whose own default is a hundredth.
         self.optimizer = OPTIMIZERS[recipe.optimizer](
-            net.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            net.parameters(), lr=recipe.learning_rate, weight_decay=0.0
         )
         self.scheduler = self._make_scheduler()
         self.history = History()
@@ -221,25 +224,17 @@ class Run:
         """
         recipe, count = self.recipe, len(self.training)
         self._optimise_starts()
-        # The starts of a joint run learn from the same gradient as the network.
-        joint = self._with_starts and recipe.iso == "joint"
         order = torch.randperm(count, generator=self.generator).to(self.training.values.device)
         total = 0.0
         self.net.train()  # walls that predict with a gate learn with a smooth one
         rate = float(self.optimizer.param_groups[0]["lr"])
         for index in order.split(recipe.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
-            start = self._start_of(index)
-            loss = self.loss(self.training, index, start, penalised=True)
+            loss = self.loss(self.training, index, self._start_of(index), penalised=True)
             if not math.isfinite(value := float(loss.detach())):
                 raise FloatingPointError(f"the training loss is {value}")
             if loss.requires_grad:  # a batch without a rebound says nothing of walls
                 loss.backward()
-            if joint:
-                assert self.starts is not None
-                assert start is not None
-                assert start.grad is not None
-                self.starts.step(index, start.grad)
             if recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
             self.optimizer.step()
@@ -263,14 +258,14 @@ class Run:
         if not self._with_starts:
             return None
         assert self.starts is not None
-        return self.starts.z0[index].requires_grad_(self.recipe.iso == "joint")
+        return self.starts.z0[index]
 
     @torch.no_grad()
     def _watch(self) -> float:
         """Compute the loss that the scheduler and early stopping look at."""
         if self.held_out is not None:
             return self._held_out_loss()
-        count = min(self.recipe.monitor, len(self.training))
+        count = min(_WATCHED, len(self.training))
         drawn = torch.randperm(len(self.training), generator=self.generator)[:count]
         drawn = drawn.to(self.training.values.device)
         return float(self.loss(self.training, drawn, self._start_of(drawn)))

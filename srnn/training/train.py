@@ -1,6 +1,5 @@
 """Training through an integrator: single-step and recurrent are one loop with a window length."""
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -151,16 +150,14 @@ def check_checkpoint(path: str | os.PathLike[str]) -> Path:
 
 def _fingerprint(run: Run) -> str:
     """Tell one training run from another: network, start weights, data, recipe and seed."""
-    recipe = dataclasses.asdict(run.recipe)
+    recipe = run.recipe.as_stored()
     # When a run ends does not change what it does until then: it may be asked to go on.  Only
     # the cosine schedule looks ahead to the last epoch.
     del recipe["patience"], recipe["least_rate"], recipe["max_seconds"]
     # Nor does the way to the same gradient, but for rounding.
-    way = as_gradient(run.recipe.gradient)
-    if way.name == "continuous" or way.products is not None:
-        recipe["gradient"] = str(run.recipe.gradient)
-    else:
-        del recipe["gradient"]
+    del recipe["gradient"]
+    if (way := as_gradient(run.recipe.gradient).name) == "continuous":
+        recipe["gradient"] = way
     if run.recipe.scheduler != "cosine":
         del recipe["epochs"]
     tensors = dict(run.net.state_dict())

@@ -1,6 +1,5 @@
 """One job: fit a model, read its cells off it, and write each at once."""
 
-import dataclasses
 import json
 import math
 import os
@@ -334,7 +333,7 @@ def _trained(job: Job, folder: Path, drawn: Problem) -> tuple[Any, dict[str, Any
         # The epochs of all runs that a killed one was made of, or the whole of a single one.
         "wall_time_s": round(max(history.seconds, time.monotonic() - begin), 1),
         "loss": _finite((history.validation_loss or history.train_loss or [math.nan])[-1]),
-        "recipe": dataclasses.asdict(model.recipe(**_settings(job.fit))),
+        "recipe": model.recipe(**_settings(job.fit)).as_stored(),
     }
     model.save(kept)
     with whole_file(note) as beside:

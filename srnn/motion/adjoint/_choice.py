@@ -9,7 +9,6 @@ from torch import Tensor
 from srnn import _checks
 from srnn.motion.adjoint._function import Run, run
 from srnn.motion.adjoint._network import Network
-from srnn.motion.adjoint._products import Products
 from srnn.motion.adjoint._program import program
 from srnn.motion.adjoint._rates import KernelField
 from srnn.motion.fields import Field, HamiltonianField, VectorField
@@ -38,42 +37,26 @@ class Gradient:
     ----------
     name : str or None
         One of ``srnn.adjoint.GRADIENTS``; see :mod:`srnn.adjoint`.
-    products : torch.dtype, optional
-        Round the factors of matrix products to this precision, such as ``torch.bfloat16``.
-        Everything else keeps the states' own.
     weights : bool
         Whether gradients of the network's weights are wanted.  Without them the fused ways carry
         back the states' alone, a third less work; the other ways take no notice.
 
     Raises
     ------
-    ValueError, TypeError
-        If the name is unknown, or a precision is asked of "autograd" or "continuous".
+    ValueError
+        If the name is unknown.
 
     Examples
     --------
-    >>> import torch
-    >>> Gradient("recompute", products=torch.bfloat16).name
+    >>> Gradient("recompute").name
     'recompute'
     """
 
     name: str | None = None
-    products: torch.dtype | None = None
     weights: bool = True
 
     def __post_init__(self) -> None:
         _checks.choice(self.name, "gradient", GRADIENTS)
-        if self.products is None:
-            return
-        if not isinstance(self.products, torch.dtype) or not self.products.is_floating_point:
-            raise TypeError(
-                f"Expected `products` to be a floating-point torch.dtype; got {self.products!r}."
-            )
-        if self.name in ("autograd", "continuous"):
-            raise ValueError(
-                f"gradient={self.name!r} multiplies matrices in the states' own precision; "
-                "`products` is for the fused ways, such as 'stored'."
-            )
 
 
 def as_gradient(value: "str | Gradient | None") -> Gradient:
@@ -134,8 +117,7 @@ def fused(
         return None
     scale = None if scale is None else scale.beside(z0)
     start = z0 if scale is None else scale.encode(z0)
-    network = Network(net, Products(gradient.products))
-    task = Run(network, made, gradient.name, gradient.weights)
+    task = Run(Network(net), made, gradient.name, gradient.weights)
     states = run(task, start.reshape(-1, start.shape[-1]))
     states = states.reshape(steps + 1, *z0.shape)
     # The first state is the one that was given, to the last bit.
@@ -147,16 +129,16 @@ def with_kernels(field: Field, z0: Tensor) -> Field:
     net, scale = _network(field)
     if scale is not None or type(net) is not HNet or _autocast(z0):
         return field
-    return KernelField(field, Network(net, Products()))
+    return KernelField(field, Network(net))
 
 
 def _refuse(gradient: Gradient, what: str) -> None:
     """Refuse what was asked for by name."""
-    if gradient.name is None and gradient.products is None:
+    if gradient.name is None:
         return
-    asked = f"{gradient.name!r}" if gradient.products is None else f"{gradient}"
     raise ValueError(
-        f"gradient={asked} is for {what}. Leave `gradient` out to take the fastest way there is."
+        f"gradient={gradient.name!r} is for {what}. "
+        "Leave `gradient` out to take the fastest way there is."
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srnn.motion.adjoint._products import Products
 from srnn.motion.adjoint._program import BOTH, FORCE, VELOCITY, Evaluate, Program
 from srnn.motion.adjoint._scalar import DeepKernel, ShallowKernel, quadratic_part, scalar_kernel
 from srnn.motion.adjoint._vector import VectorKernel
@@ -40,11 +39,10 @@ class Network:
     Parameters
     ----------
     net : HNet or ONet
-    products : Products
     """
 
-    def __init__(self, net: HNet | ONet, products: Products) -> None:
-        self.net, self.products = net, products
+    def __init__(self, net: HNet | ONet) -> None:
+        self.net = net
         self.dim = net.dim
         q, p, z = slice(0, net.dim), slice(net.dim, 2 * net.dim), slice(0, 2 * net.dim)
         self.rates: dict[int, Rate]
@@ -92,7 +90,7 @@ class Network:
     @property
     def layout(self) -> tuple[Any, ...]:
         """What the sizes of all intermediate numbers depend on."""
-        return (self.products, *(tuple(w.shape) for w in self.weights))
+        return tuple(tuple(w.shape) for w in self.weights)
 
     def split(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
         """Weights by part."""
@@ -106,12 +104,8 @@ class Network:
         """Make the kernel of each rate."""
         parts = self.split(weights)
         if isinstance(self.net, HNet):
-            return {
-                rate: scalar_kernel(parts[self.rates[rate].part], self.products) for rate in rates
-            }
-        return {
-            rate: VectorKernel(parts[0], self.rates[rate].changes, self.products) for rate in rates
-        }
+            return {rate: scalar_kernel(parts[self.rates[rate].part]) for rate in rates}
+        return {rate: VectorKernel(parts[0], self.rates[rate].changes) for rate in rates}
 
     def plain(self, program: Program, z0: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """Run a program by PyTorch's own differentiable operations, to any order of derivative."""

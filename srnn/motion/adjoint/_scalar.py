@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from srnn.motion.adjoint._form import Form
-from srnn.motion.adjoint._products import Products
+from srnn.motion.adjoint._products import add, write
 
 __all__ = ["DeepKernel", "ShallowKernel", "quadratic_part", "scalar_kernel", "slope"]
 
@@ -42,7 +42,7 @@ def quadratic_part(weights: Sequence[Tensor]) -> list[Tensor]:
     return list(weights[-2:]) if weights[-1].ndim == 1 else []
 
 
-def scalar_kernel(weights: Sequence[Tensor], products: Products) -> "ShallowKernel | DeepKernel":
+def scalar_kernel(weights: Sequence[Tensor]) -> "ShallowKernel | DeepKernel":
     """Make a network's kernel, for weights that do not change meanwhile.
 
     Parameters
@@ -50,7 +50,6 @@ def scalar_kernel(weights: Sequence[Tensor], products: Products) -> "ShallowKern
     weights : sequence of Tensor
         W_1, b_1, ..., W_L, b_L, then the last layer's row (1, h_L); then, with a quadratic form,
         its matrix and its vector.
-    products : Products
     """
     weights = [w.detach() for w in weights]
     parts = quadratic_part(weights)
@@ -58,24 +57,22 @@ def scalar_kernel(weights: Sequence[Tensor], products: Products) -> "ShallowKern
     network = weights[: len(weights) - len(parts)]
     matrices, biases, row = network[0:-1:2], network[1:-1:2], 2 * network[-1][0]
     if len(matrices) == 1:
-        return ShallowKernel(matrices[0], biases[0], row, form, products)
-    return DeepKernel(matrices, biases, row, form, products)
+        return ShallowKernel(matrices[0], biases[0], row, form)
+    return DeepKernel(matrices, biases, row, form)
 
 
 class ShallowKernel:
     """Of one hidden layer; arrays have features first."""
 
-    def __init__(
-        self, matrix: Tensor, bias: Tensor, row: Tensor, form: Form | None, products: Products
-    ) -> None:
-        self.products, self.form, self.row = products, form, row
+    def __init__(self, matrix: Tensor, bias: Tensor, row: Tensor, form: Form | None) -> None:
+        self.form, self.row = form, row
         self.width, self.inputs = matrix.shape
         self.outputs = self.inputs
         first = torch.cat((2 * matrix, 2 * bias[:, None]), dim=1)
         self.hat = first[:, :-1]
         # The row goes into the matrix, so that m is multiplied by nothing else.
         last = row[:, None] * self.hat
-        self.first, self.last = products.factor(first), products.factor(last)
+        self.first, self.last = first, last
         self.down, self.last_down = self.first[:, :-1].T, self.last.T
 
     def kept(self, rows: int) -> list[tuple[int, ...]]:
@@ -89,13 +86,13 @@ class ShallowKernel:
     def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
         """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
         s, m = kept
-        self.products.write(self.first, x, s)
+        write(self.first, x, s)
         torch.sigmoid(s, out=s)
         torch.addcmul(s, s, s, value=-1, out=m)
 
     def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write the gradient at `x`, after `activate`."""
-        self.products.write(self.last_down, kept[1], out)
+        write(self.last_down, kept[1], out)
         if self.form is not None:
             self.form.value(x, out)
 
@@ -114,16 +111,16 @@ class ShallowKernel:
         sums: list[Tensor] | None,
     ) -> None:
         """Add the cotangent of `x` to `into`, and those of the weights to `sums`."""
-        (s, m), products = kept, self.products
+        s, m = kept
         delta, delta_rows = work
         if sums is not None:
-            products.add(cotangent, m.T, sums[1])
-        products.write(self.last, cotangent, delta)
+            add(cotangent, m.T, sums[1])
+        write(self.last, cotangent, delta)
         torch.addcmul(delta, delta, s, value=-2, out=delta)
         delta.mul_(m)
         if sums is not None:
-            products.add(x, delta_rows, sums[0])
-        products.add(self.down, delta, into)
+            add(x, delta_rows, sums[0])
+        add(self.down, delta, into)
         if self.form is not None:
             self.form.adjoint(x, cotangent, into, None if sums is None else sums[2])
 
@@ -145,15 +142,14 @@ class DeepKernel:
         biases: Sequence[Tensor],
         row: Tensor,
         form: Form | None,
-        products: Products,
     ) -> None:
-        self.products, self.form, self.row = products, form, row
+        self.form, self.row = form, row
         self.depth = len(matrices)
         self.widths = [len(w) for w in matrices]
         self.inputs = self.outputs = matrices[0].shape[1]
-        self.first = products.factor(torch.cat((2 * matrices[0], 2 * biases[0][:, None]), dim=1))
+        self.first = torch.cat((2 * matrices[0], 2 * biases[0][:, None]), dim=1)
         # Further matrices are used as they are, and their products multiplied by 4.
-        self.matrices = [self.first[:, :-1], *(products.factor(w) for w in matrices[1:])]
+        self.matrices = [self.first[:, :-1], *matrices[1:]]
         self.scales = [1.0, *[4.0] * (self.depth - 1)]
         self.biases = [2 * (b - w.sum(dim=1)) for w, b in zip(matrices, biases, strict=True)]
 
@@ -168,12 +164,12 @@ class DeepKernel:
     def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
         """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
         depth = self.depth
-        self.products.write(x.T, self.first.T, kept[0])
+        write(x.T, self.first.T, kept[0])
         torch.sigmoid(kept[0], out=kept[0])
         for k in range(1, depth):
             s = kept[k]
             s.copy_(self.biases[k].expand_as(s))
-            self.products.add(kept[k - 1], self.matrices[k].T, s, scale=4)
+            add(kept[k - 1], self.matrices[k].T, s, scale=4)
             torch.sigmoid(s, out=s)
         for k in reversed(range(1, depth)):
             self._below(k, kept, work, kept[depth + k - 1])
@@ -187,12 +183,12 @@ class DeepKernel:
     def _below(self, k: int, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write v below the layer with index `k`, from v above it."""
         self._gated(k, kept, work[k])
-        self.products.write(work[k], self.matrices[k], out, scale=self.scales[k])
+        write(work[k], self.matrices[k], out, scale=self.scales[k])
 
     def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write the gradient at `x`, after `activate`."""
         self._gated(0, kept, work[0])
-        self.products.write(self.matrices[0].T, work[0].T, out)
+        write(self.matrices[0].T, work[0].T, out)
         if self.form is not None:
             self.form.value(x, out)
 
@@ -203,7 +199,7 @@ class DeepKernel:
         of the form.
         """
         sums = [self.row.new_zeros(self.inputs + 1, self.widths[0])]
-        sums += [torch.zeros_like(w, dtype=self.row.dtype) for w in self.matrices[1:]]
+        sums += [torch.zeros_like(w) for w in self.matrices[1:]]
         sums += [torch.zeros_like(self.row)]
         sums += [torch.zeros_like(b) for b in self.biases[1:]]
         return sums if self.form is None else [*sums, self.form.sum()]
@@ -218,18 +214,18 @@ class DeepKernel:
         sums: list[Tensor] | None,
     ) -> None:
         """Add the cotangent of `x` to `into`, and those of the weights to `sums`."""
-        depth, products = self.depth, self.products
+        depth = self.depth
         # Up through the lines of the gradient.
         up = cotangent.T
         for k in range(depth):
             s, rho, spare = kept[k], work[k], work[2 * depth + k]
-            products.write(up, self.matrices[k].T, rho, scale=self.scales[k])
+            write(up, self.matrices[k].T, rho, scale=self.scales[k])
             if sums is not None:
                 self._gated(k, kept, spare)
                 if k == 0:
-                    products.add(cotangent, spare, sums[0][:-1])
+                    add(cotangent, spare, sums[0][:-1])
                 else:
-                    products.add(spare.T, up, sums[k], scale=4)
+                    add(spare.T, up, sums[k], scale=4)
             if k < depth - 1:
                 up = work[depth + k]
                 slope(rho, s, grad_input=up)
@@ -247,18 +243,18 @@ class DeepKernel:
                 torch.addcmul(kappa, kappa, s, value=-2, out=kappa)
             else:
                 tau = work[depth + k]
-                products.write(delta, self.matrices[k + 1], tau, scale=4)
+                write(delta, self.matrices[k + 1], tau, scale=4)
                 tau += kappa
                 torch.addcmul(tau, kappa, s, value=-2, out=kappa)
             delta = kappa
             slope(kappa, s, grad_input=delta)
             if sums is not None:
                 if k == 0:
-                    products.add(x, delta, sums[0])
+                    add(x, delta, sums[0])
                 else:
-                    products.add(delta.T, kept[k - 1], sums[k], scale=4)
+                    add(delta.T, kept[k - 1], sums[k], scale=4)
                     sums[depth + k] += delta.sum(dim=0)
-        products.add(self.matrices[0].T, delta.T, into)
+        add(self.matrices[0].T, delta.T, into)
         if self.form is not None:
             self.form.adjoint(x, cotangent, into, None if sums is None else sums[-1])
 

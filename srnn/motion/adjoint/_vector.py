@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from srnn.motion.adjoint._products import Products
+from srnn.motion.adjoint._products import add, write
 from srnn.motion.adjoint._scalar import slope
 
 __all__ = ["VectorKernel"]
@@ -26,26 +26,24 @@ class VectorKernel:
         W_1, b_1, ..., W_L, b_L, and W and b of the last layer.
     outputs : slice
         Which outputs.
-    products : Products
     """
 
-    def __init__(self, weights: Sequence[Tensor], outputs: slice, products: Products) -> None:
+    def __init__(self, weights: Sequence[Tensor], outputs: slice) -> None:
         weights = [w.detach() for w in weights]
         matrices, biases = weights[0::2], weights[1::2]
-        self.products = products
         self.depth = len(matrices) - 1
         self.widths = [len(w) for w in matrices[:-1]]
         self.inputs, self.every = matrices[0].shape[1], len(matrices[-1])
         self.chosen = outputs
         hats = [(2 if k == 0 else 4) * w for k, w in enumerate(matrices[:-1])]
-        self.first = products.factor(torch.cat((hats[0], 2 * biases[0][:, None]), dim=1))
-        self.forward = [self.first, *(products.factor(w) for w in hats[1:])]
+        self.first = torch.cat((hats[0], 2 * biases[0][:, None]), dim=1)
+        self.forward = [self.first, *hats[1:]]
         self.biases = [(2 * (b - w.sum(1)))[:, None] for w, b in zip(matrices, biases, strict=True)]
-        self.down = [products.factor(w.T) for w in hats]
+        self.down = [w.T for w in hats]
         last = matrices[-1][outputs]
         self.outputs = len(last)
         self.bias = (biases[-1][outputs] - last.sum(dim=1))[:, None]
-        self.last, self.last_down = products.factor(2 * last), products.factor(2 * last.T)
+        self.last, self.last_down = 2 * last, 2 * last.T
 
     def kept(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of what one evaluation leaves for its adjoint: all sigma_l."""
@@ -57,16 +55,16 @@ class VectorKernel:
 
     def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
         """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
-        self.products.write(self.first, x, kept[0])
+        write(self.first, x, kept[0])
         torch.sigmoid(kept[0], out=kept[0])
         for k in range(1, self.depth):
-            self.products.write(self.forward[k], kept[k - 1], kept[k])
+            write(self.forward[k], kept[k - 1], kept[k])
             kept[k] += self.biases[k]
             torch.sigmoid(kept[k], out=kept[k])
 
     def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write the outputs at `x`, after `activate`."""
-        self.products.write(self.last, kept[-1], out)
+        write(self.last, kept[-1], out)
         out += self.bias
 
     def sums(self) -> list[Tensor]:
@@ -87,22 +85,22 @@ class VectorKernel:
         sums: list[Tensor] | None,
     ) -> None:
         """Add the cotangent of `x` to `into`, and those of the weights to `sums`."""
-        depth, products = self.depth, self.products
+        depth = self.depth
         if sums is not None:
-            products.add(cotangent, kept[-1].T, sums[depth][self.chosen])
+            add(cotangent, kept[-1].T, sums[depth][self.chosen])
             sums[-1][self.chosen] += cotangent.sum(dim=1)
         for k in reversed(range(depth)):
             delta = work[k]
             if k == depth - 1:
-                products.write(self.last_down, cotangent, delta)
+                write(self.last_down, cotangent, delta)
             else:
-                products.write(self.down[k + 1], work[k + 1], delta)
+                write(self.down[k + 1], work[k + 1], delta)
             slope(delta, kept[k], grad_input=delta)
             if sums is not None:
-                products.add(kept[k - 1] if k else x, delta.T, sums[k])
+                add(kept[k - 1] if k else x, delta.T, sums[k])
                 if k:
                     sums[depth + k] += delta.sum(dim=1)
-        products.add(self.down[0], work[0], into)
+        add(self.down[0], work[0], into)
 
     def weight_gradients(self, sums: list[Tensor]) -> list[Tensor]:
         """Turn the sums of products into gradients, in the order of the weights."""

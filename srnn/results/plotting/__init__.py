@@ -13,11 +13,10 @@ from srnn.results.plotting._predictions import (
     published_and_ours,
 )
 from srnn.results.plotting._style import COLOURS, style
-from srnn.results.plotting._training import growth, loss_curves, speed
+from srnn.results.plotting._training import growth, speed
 from srnn.results.plotting._trajectories import (
     coordinate,
     energy_contours,
-    energy_over_time,
     error_over_time,
     path,
     phase_portrait,
@@ -28,11 +27,9 @@ __all__ = [
     "COLOURS",
     "coordinate",
     "energy_contours",
-    "energy_over_time",
     "error_curves",
     "error_over_time",
     "growth",
-    "loss_curves",
     "many_positions",
     "one_position",
     "orbits",

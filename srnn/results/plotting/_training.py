@@ -7,37 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from srnn.results.plotting._style import COLOURS, axes
-from srnn.training.run import History
 
-__all__ = ["growth", "loss_curves", "speed"]
-
-
-def loss_curves(history: History, ax: Axes | None = None) -> Axes:
-    """Draw training and held-out loss against the epoch, with the epoch that was kept.
-
-    Parameters
-    ----------
-    history : History
-    ax : matplotlib Axes, optional
-
-    Examples
-    --------
-    >>> import srnn
-    >>> data = srnn.systems.MassSpring().simulate(trajectories=10, steps=9, dt=0.1)
-    >>> history = srnn.SRNN(dim=1, hidden=8).fit(data, epochs=3, progress=False)
-    >>> srnn.plotting.loss_curves(history).get_xlabel()
-    'epoch'
-    """
-    ax = axes(ax)
-    epochs = np.arange(1, history.epochs + 1)
-    ax.semilogy(epochs, history.train_loss, label="training")
-    if history.validation_loss:
-        ax.semilogy(epochs, history.validation_loss, label="held out")
-        if history.best_epoch:
-            ax.axvline(history.best_epoch, color="0.6", linestyle=":", label="kept")
-    ax.set(xlabel="epoch", ylabel="mean squared residual")
-    ax.legend()
-    return ax
+__all__ = ["growth", "speed"]
 
 
 # Timings: of each way by its name, {"seconds": {"median": ..., "q1": ..., "q3": ...}}, or

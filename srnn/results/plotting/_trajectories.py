@@ -15,7 +15,6 @@ from srnn.results.plotting._style import array, axes
 __all__ = [
     "coordinate",
     "energy_contours",
-    "energy_over_time",
     "error_over_time",
     "path",
     "phase_portrait",
@@ -130,45 +129,6 @@ def error_over_time(
         low, high = np.quantile(values, (0.1, 0.9), axis=1)
         ax.fill_between(times, low, high, color=drawn.get_color(), alpha=0.2, linewidth=0)
     ax.set(xlabel="time $t$", ylabel=r"error $\|\hat q - q\|_2$")
-    return ax
-
-
-def energy_over_time(
-    trajectories: Trajectories,
-    hamiltonian: Any,
-    ax: Axes | None = None,
-    *,
-    index: int = 0,
-    **line: Any,
-) -> Axes:
-    """Draw the change of energy since t = 0 along one trajectory.
-
-    Parameters
-    ----------
-    trajectories : Trajectories
-    hamiltonian : Hamiltonian
-        A system or a learnt H.  A network of another dtype or device than the trajectories is
-        given them in its own.
-    ax : matplotlib Axes, optional
-    index : int
-        Which trajectory, from 0.
-    **line
-        Passed on to ``ax.plot``.
-
-    Examples
-    --------
-    >>> import srnn
-    >>> spring = srnn.systems.MassSpring()
-    >>> data = spring.simulate(trajectories=1, steps=60, dt=0.1)
-    >>> srnn.plotting.energy_over_time(data, spring).get_ylabel()
-    '$H(t) - H(0)$'
-    """
-    ax = axes(ax)
-    values, weight = trajectories.values[:, index], weight_of(hamiltonian)
-    with torch.no_grad():
-        energy = array(hamiltonian(values if weight is None else values.to(weight)))
-    ax.plot(array(trajectories.times), energy - energy[0], **line)
-    ax.set(xlabel="time $t$", ylabel="$H(t) - H(0)$")
     return ax
 
 

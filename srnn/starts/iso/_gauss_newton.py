@@ -29,7 +29,7 @@ def gauss_newton(
     max_iterations: int,
     tolerance: float,
     enough: int | None = None,
-) -> tuple[Solution, Normal]:
+) -> Solution:
     """Minimise each trajectory's loss by Levenberg's and Marquardt's damped Gauss-Newton steps.
 
     A step that does not lower its trajectory's loss, or leaves the finite numbers, is not taken,
@@ -82,7 +82,7 @@ def gauss_newton(
         active = active[~done]
     solution.status[active[wild[active] & (damping[active] > 0)]] = int(IsoStatus.NON_FINITE)
     solution.loss = at.loss
-    return solution, at
+    return solution
 
 
 def _step(at: Normal, damping: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

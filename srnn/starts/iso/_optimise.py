@@ -12,15 +12,15 @@ from srnn.motion.fields import as_field, weight_of
 from srnn.starts.iso._differentiable import check_differentiable
 from srnn.starts.iso._gauss_newton import Solution, gauss_newton
 from srnn.starts.iso._problem import Problem
-from srnn.starts.iso._quasi_newton import SCIPY_GTOL, lbfgs, scipy_lbfgsb
+from srnn.starts.iso._quasi_newton import SCIPY_GTOL, scipy_lbfgsb
 from srnn.starts.iso._result import InitialStates, IsoStatus, covariance
 
 __all__ = ["METHODS", "optimise_initial_state", "solve"]
 
-METHODS = ("gauss-newton", "lbfgs", "scipy")
+METHODS = ("gauss-newton", "scipy")
 """The methods by name."""
 
-_ITERATIONS = {"gauss-newton": 50, "lbfgs": 200, "scipy": 10}
+_ITERATIONS = {"gauss-newton": 50, "scipy": 10}
 
 
 def default_tolerance(dtype: torch.dtype) -> float:
@@ -41,9 +41,7 @@ def solve(
         max_iterations = _ITERATIONS[method]
     if tolerance is None:
         tolerance = SCIPY_GTOL if method == "scipy" else default_tolerance(start.dtype)
-    if method == "gauss-newton":
-        return gauss_newton(problem, start, max_iterations=max_iterations, tolerance=tolerance)[0]
-    run = lbfgs if method == "lbfgs" else scipy_lbfgsb
+    run = gauss_newton if method == "gauss-newton" else scipy_lbfgsb
     return run(problem, start, max_iterations=max_iterations, tolerance=tolerance)
 
 
@@ -96,12 +94,11 @@ def optimise_initial_state(
     observed : Trajectories, or Tensor of shape (time, batch, 2*dim)
         The points to explain, t = 0 first.  A tensor needs `dt`, and may hold NaN where `mask` is
         False.
-    method : {"gauss-newton", "lbfgs", "scipy"}
-        ``"gauss-newton"``: damped Gauss-Newton steps with exact Jacobians of the flow map.
-        ``"lbfgs"``: L-BFGS with the gradients of one pass back.  Both take all trajectories at
-        once, each with its own step control and its own end, so that a trajectory's result does
-        not depend on what else is in the batch.  ``"scipy"``: the paper's way, SciPy's L-BFGS-B on
-        the sum of all losses as one problem.
+    method : {"gauss-newton", "scipy"}
+        ``"gauss-newton"``: damped Gauss-Newton steps with exact Jacobians of the flow map, for all
+        trajectories at once, each with its own step control and its own end, so that a trajectory's
+        result does not depend on what else is in the batch.  ``"scipy"``: the paper's way, SciPy's
+        L-BFGS-B on the sum of all losses as one problem, with the gradients of one pass back.
     integrator : str or Integrator, optional
         By default a model's own, else leapfrog; recurrent networks take none.
     dt : float, optional
@@ -123,7 +120,7 @@ def optimise_initial_state(
         Standard deviation of the noise where it is known (of a number with weight 1); by default
         it is estimated from each trajectory's residuals.  Only the covariance depends on it.
     max_iterations : int, optional
-        By default 50 Gauss-Newton steps, 200 of L-BFGS, and the paper's 10 of L-BFGS-B.
+        By default 50 Gauss-Newton steps, and the paper's 10 of L-BFGS-B.
     tolerance : float, optional
         Relative decrease of the loss below which a trajectory has arrived: by default 1e-10 in
         float64 and 1e-6 in float32.  For ``"scipy"``, its ``gtol``: by default 1e-6; its ``ftol``

@@ -1,4 +1,4 @@
-"""Quasi-Newton methods: L-BFGS for every trajectory at once, and SciPy's for all of them as one."""
+"""The paper's quasi-Newton method: SciPy's L-BFGS-B, for all trajectories as one problem."""
 
 from typing import Any
 
@@ -9,118 +9,10 @@ from srnn.starts.iso._gauss_newton import Solution
 from srnn.starts.iso._problem import Problem
 from srnn.starts.iso._result import IsoStatus
 
-__all__ = ["SCIPY_GTOL", "lbfgs", "scipy_lbfgsb"]
+__all__ = ["SCIPY_GTOL", "scipy_lbfgsb"]
 
-_MEMORY, _BACKTRACKS, _SUFFICIENT = 10, 25, 1e-4
 SCIPY_GTOL = 1e-6  # that of the paper's code
 _SCIPY_FTOL = 2.220446049250313e-09  # SciPy's default
-
-
-def lbfgs(problem: Problem, start: Tensor, *, max_iterations: int, tolerance: float) -> Solution:
-    """Minimise each trajectory's loss by L-BFGS (Nocedal 1980) with backtracking."""
-    loss, gradient = problem.losses_and_gradients(start)
-    solution = Solution(start, loss)
-    finite = torch.isfinite(loss) & torch.isfinite(gradient).all(dim=-1)
-    solution.status[~finite] = int(IsoStatus.NON_FINITE)
-    active = finite.nonzero()[:, 0]
-    rounding = problem.rounding
-    memory: list[tuple[Tensor, Tensor, Tensor]] = []  # steps, changes of gradient, 1 / (s . y)
-    first = _first_scale(problem)
-    scale = first.clone()
-    tiny = torch.finfo(loss.dtype).tiny
-    for tried in range(max_iterations + 1):
-        direction = _direction(gradient, memory, scale)
-        slope = (gradient * direction).sum(dim=-1)
-        # Where the memory has gone bad, down the gradient.
-        uphill = ~(slope < 0)
-        direction = torch.where(uphill[:, None], -scale[:, None] * gradient, direction)
-        slope = torch.where(uphill, -scale * gradient.square().sum(dim=-1), slope)
-        promise = -slope / 2  # what a full step takes off, if the Hessian is what it is held to be
-        arrived = promise[active] <= tolerance * solution.loss[active] + rounding[active]
-        solution.status[active[arrived]] = int(IsoStatus.CONVERGED)
-        active = active[~arrived]
-        if not len(active) or tried == max_iterations:
-            break
-        before, former = solution.states.clone(), gradient.clone()
-        # What is left to gain is less than rounding of the states does to the loss.
-        hidden = promise <= problem.blur(solution.loss)
-        lowered, wild = _search(problem, solution, gradient, direction, slope, active, hidden)
-        failed = active[~lowered[active]]
-        s, y = solution.states - before, gradient - former
-        curvature = (s * y).sum(dim=-1)
-        valid = curvature > 1e-10 * s.norm(dim=-1) * y.norm(dim=-1)
-        inverse = torch.where(valid, 1 / torch.where(valid, curvature, 1.0), 0.0)
-        scale = torch.where(valid, curvature / y.square().sum(dim=-1).clamp_min(tiny), scale)
-        if len(failed):
-            # Once more without the memory, which may be what went wrong.
-            used = torch.zeros_like(hidden)
-            for pair in memory:
-                used |= pair[2] > 0
-                pair[2][failed] = 0.0
-            scale[failed] = first[failed]
-            ended = failed[~used[failed] | hidden[failed]]
-            solution.status[ended] = int(IsoStatus.STALLED)
-            solution.status[ended[hidden[ended]]] = int(IsoStatus.CONVERGED)
-            solution.status[ended[wild[ended]]] = int(IsoStatus.NON_FINITE)
-            active = active[~torch.isin(active, ended)]
-        memory = [*memory[-_MEMORY + 1 :], (s, y, inverse)]
-    return solution
-
-
-def _first_scale(problem: Problem) -> Tensor:
-    """Inverse of a Hessian to begin with: twice the weights of the points, as if F_t were I."""
-    total = problem.weights.sum(dim=0).mean(dim=-1)
-    return torch.where(total > 0, 0.5 / torch.where(total > 0, total, 1.0), 1.0)
-
-
-def _direction(
-    gradient: Tensor, memory: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor
-) -> Tensor:
-    """Run the two loops of L-BFGS; a pair whose inverse is zero is left out of its trajectory's."""
-    q, alphas = gradient.clone(), []
-    for s, y, inverse in reversed(memory):
-        alpha = inverse * (s * q).sum(dim=-1)
-        q = q - alpha[:, None] * y
-        alphas.append(alpha)
-    q = scale[:, None] * q
-    for (s, y, inverse), alpha in zip(memory, reversed(alphas), strict=True):
-        beta = inverse * (y * q).sum(dim=-1)
-        q = q + (alpha - beta)[:, None] * s
-    return -q
-
-
-def _search(
-    problem: Problem,
-    solution: Solution,
-    gradient: Tensor,
-    direction: Tensor,
-    slope: Tensor,
-    active: Tensor,
-    hidden: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Halve each trajectory's step until it lowers the loss enough.
-
-    One trial is all for the `hidden`, whose loss rounding keeps from falling.  Return which of all
-    trajectories came down, and for which the last trial was not finite.
-    """
-    waiting, length = active.clone(), 1.0
-    lowered = torch.zeros_like(hidden)
-    wild = torch.zeros_like(hidden)
-    solution.iterations[active] += 1
-    for _ in range(_BACKTRACKS):
-        trial = solution.states[waiting] + length * direction[waiting]
-        loss, slopes = problem.take(waiting).losses_and_gradients(trial)
-        finite = torch.isfinite(loss) & torch.isfinite(slopes).all(dim=-1)
-        enough = solution.loss[waiting] + _SUFFICIENT * length * slope[waiting]
-        better = finite & (loss <= enough) & (loss < solution.loss[waiting])
-        taken = waiting[better]
-        solution.states[taken], solution.loss[taken] = trial[better], loss[better]
-        gradient[taken] = slopes[better]
-        lowered[taken], wild[waiting] = True, ~finite
-        waiting, length = waiting[~better & ~(finite & hidden[waiting])], length / 2
-        if not len(waiting):
-            break
-    return lowered, wild
 
 
 class _Joint:
@@ -207,3 +99,9 @@ def _stalled(problem: Problem, states: Tensor) -> Tensor:
     ended = torch.full_like(loss, int(IsoStatus.STALLED), dtype=torch.int64)
     ended[promise <= problem.blur(loss).sum()] = int(IsoStatus.CONVERGED)
     return ended
+
+
+def _first_scale(problem: Problem) -> Tensor:
+    """Inverse of a Hessian to begin with: twice the weights of the points, as if F_t were I."""
+    total = problem.weights.sum(dim=0).mean(dim=-1)
+    return torch.where(total > 0, 0.5 / torch.where(total > 0, total, 1.0), 1.0)
