@@ -1,6 +1,7 @@
 """What a user holds: a network, an integrator and units, with fit, predict, save and load."""
 
 import copy
+import dataclasses
 import math
 import os
 import warnings
@@ -10,38 +11,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import srnn.nn as networks
 from srnn import _checks
+from srnn.data.residual import Observed
 from srnn.data.trajectories import Trajectories
+from srnn.data.units import Units
 from srnn.errors import CheckpointError
+from srnn.model.fitted import Fitted, Left
 from srnn.motion import integrators
-from srnn.motion.fields import Field, as_field, hamiltonian_of
+from srnn.motion.fields import Field, as_field
 from srnn.motion.integrators import Integrator
-from srnn.motion.rollout import rollout
-from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
+from srnn.motion.motion import Motion
+from srnn.motion.scaling import ScaledHamiltonian
+from srnn.nn import QuadraticH
+from srnn.nn.network import asked
 from srnn.rebound import Rebound, ReboundRecord, WalledH, record
-from srnn.rebound._in_model import check_reach, check_starts, in_units, start, stopped_outside
 from srnn.results.diagnostics import Diagnosis, diagnose
-from srnn.starts.iso import IsoStatus, optimise_initial_state
+from srnn.starts import Starts
+from srnn.starts.iso import IsoStatus, Problem, optimise_initial_state
 from srnn.starts.iso._differentiable import check_differentiable
-from srnn.starts.iso._problem import Problem
-from srnn.starts.optimised import Starts
-from srnn.training import checkpoint
+from srnn.training import check_checkpoint, check_data, check_validation, checkpoint, train
 from srnn.training.guess import warm_start
-from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, WITH_WALLS, Recipe
+from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
 from srnn.training.run import History
-from srnn.training.train import check_checkpoint, check_data, check_validation, train
 
 __all__ = ["FORMAT", "Model"]
 
 FORMAT = "srnn.Model/1"
-
-# The networks whose numbers mean nothing to a user: fit may choose their units.
-_OWN = (networks.HNet, networks.QuadraticH, networks.ONet, networks.RNN, networks.LSTM)
-_NO_ISO = (
-    "Initial states are not optimised through rebounds yet, since a start near a wall can change "
-    "which steps rebound: pass iso=False."
-)
 
 
 class Model:
@@ -65,7 +60,9 @@ class Model:
     Attributes
     ----------
     net : module
-    scale : srnn.scaling.Scale
+    fitted : Fitted
+        What :meth:`fit` leaves beside the weights: the next four, and the spacing `dt` of the data.
+    scale : srnn.data.units.Units
         The units :meth:`fit` chose; the network works in them.
     iso : bool
         Whether :meth:`fit` optimised initial states; :meth:`predict` then does so too.
@@ -87,6 +84,12 @@ class Model:
     Trajectories(states=31, trajectories=20, dim=4, dt=0.1, dtype=float32)
     """
 
+    scale: Left[Units] = Left("units")
+    dt: Left[float | None] = Left("dt")
+    iso: Left[bool] = Left("iso")
+    substeps: Left[int] = Left("substeps")
+    noise: Left[tuple[float, float] | None] = Left("noise")
+
     def __init__(
         self,
         net: Any,
@@ -98,7 +101,7 @@ class Model:
     ) -> None:
         _checks.choice(preset, "preset", PRESETS)
         self.net = _checks.network(net, "net")
-        self.recurrent = isinstance(net, (networks.RNN, networks.LSTM))
+        self.recurrent = asked(net).own_step
         if self.recurrent:
             if integrator is not None or test_integrator is not None:
                 raise ValueError(
@@ -116,19 +119,14 @@ class Model:
         self.test_integrator = (
             self.integrator if test_integrator is None else integrators.get(test_integrator)
         )
-        if isinstance(net, WalledH):
-            for method in (self.integrator, self.test_integrator):
-                Rebound(method, net.walls)  # type: ignore[arg-type]  # refuses what cannot rebound
         self.preset = preset
         self.generator = _checks.as_generator(generator)
         self.dim = int(net.dim)
         weight = self._weight()
         like = torch.empty(0) if weight is None else weight
-        self.scale = Scale.identity(self.dim, like)
-        self.dt: float | None = None
-        self.iso = False
-        self.substeps = 1
-        self.noise: tuple[float, float] | None = None
+        self.fitted = Fitted(Units.identity(self.dim, like))
+        for method in (self.integrator, self.test_integrator):
+            self._step(method)  # walls refuse a method that cannot rebound
         self._last_run: tuple[Path, int, dict[str, Any]] | None = None
 
     def _weight(self) -> Tensor | None:
@@ -158,19 +156,13 @@ class Model:
         >>> srnn.SRNN(dim=2, hidden=8).hamiltonian(torch.zeros(5, 4)).shape
         torch.Size([5])
         """
-        hamiltonian = hamiltonian_of(self.net)
-        if hamiltonian is None:
-            raise TypeError(f"{type(self.net).__name__} is not a Hamiltonian.")
-        return ScaledHamiltonian(hamiltonian, self.scale)
+        hamiltonian: ScaledHamiltonian = self.motion().hamiltonian
+        return hamiltonian
 
     @property
     def field(self) -> Field:
         """The learnt dz/dt in the data's units."""
-        if self.recurrent:
-            raise TypeError(f"{type(self.net).__name__} has no vector field.")
-        if hamiltonian_of(self.net) is not None:
-            return as_field(self.hamiltonian)
-        return as_field(ScaledField(self.net, self.scale))
+        return self.motion().field
 
     @property
     def walled(self) -> bool:
@@ -184,16 +176,54 @@ class Model:
         """
         return isinstance(self.net, WalledH)
 
-    def _method(self, integrator: Any, scale: Scale | None = None) -> Any:
-        """Make the step of an integrator in the network's units, with the walls if there are any.
+    def _step(self, integrator: Integrator | str | None, units: Units | None = None) -> Any:
+        """Make the step of an integrator in the network's units; None for a net's own."""
+        units = self.scale if units is None else units
+        method = integrators.rescaled(integrator, units.time)
+        return None if method is None else asked(self.net).step_for(method, units)
 
-        None stands for a recurrent network's own.
+    def motion(
+        self, integrator: str | Integrator | None = None, *, like: Tensor | None = None
+    ) -> Motion:
+        """Give the model's motion in the data's units: what :meth:`predict` rolls out.
+
+        Parameters
+        ----------
+        integrator : str or Integrator, optional
+            By default the model's `test_integrator`.
+        like : Tensor, optional
+            States whose dtype and device the motion is for, where the model has no weights.
+
+        Returns
+        -------
+        srnn.motion.motion.Motion
+
+        Raises
+        ------
+        ValueError
+            If a network that is its own step is given an integrator.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = srnn.SRNN(dim=2, hidden=8).motion()
+        >>> motion.rollout(torch.zeros(3, 4), dt=0.1, steps=5).shape
+        torch.Size([6, 3, 4])
         """
-        scale = self.scale if scale is None else scale
-        method = integrators.rescaled(integrator, scale.time)
-        if isinstance(self.net, WalledH) and method is not None:
-            return in_units(self.net, method, scale)
-        return method
+        if self.recurrent and integrator is not None:
+            raise ValueError(
+                f"{type(self.net).__name__} is its own step from one time to the next; leave "
+                f"`integrator` out, instead of {integrator!r}."
+            )
+        units = self.scale if like is None else self.scale.beside(like)
+        return Motion(
+            self.net,
+            self._step(self.test_integrator if integrator is None else integrator, units),
+            units,
+            spacing=self.dt if asked(self.net).one_spacing else None,
+            substeps=self.substeps,
+            noise=self.noise,
+        )
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -275,18 +305,20 @@ class Model:
         except BaseException:
             self._restore(before)
             raise
-        self.iso, self.substeps, self.noise = recipe.iso is not None, recipe.substeps, None
+        self.fitted = dataclasses.replace(
+            self.fitted, iso=recipe.iso is not None, substeps=recipe.substeps, noise=None
+        )
         try:
             history = train(
                 self.net,
-                self._method(self.integrator),
+                self._step(self.integrator),
                 windows,
                 held_out,
                 recipe,
                 generator,
                 path=checkpoint,
                 progress=progress,
-                solved=started and recipe.iso is not None and type(self.net) is networks.QuadraticH,
+                solved=started and recipe.iso is not None and asked(self.net).quadratic_only,
             )
             self._set_noise(windows if held_out is None else held_out, recipe)
             return history
@@ -344,20 +376,20 @@ class Model:
         training, held_out = data, validation_data
         if held_out is None and recipe.validation:
             training, held_out = data.split(recipe.validation, generator)
-        learnt = self.net.inner if isinstance(self.net, WalledH) else self.net
-        if self.dt is None and recipe.scale and isinstance(learnt, _OWN):
-            # A reflection turns momenta about zero, which then has to stay where it is.
-            self.scale = Scale.of(training, centre_momenta=not self.walled)
+        if self.dt is None and recipe.scale:
+            self.scale = asked(self.net).units_for(training) or self.scale
         window = data.steps + 1 if recipe.window is None else recipe.window
-        windows = self._encode(training).windows(window)
-        watched = None if held_out is None else self._encode(held_out).windows(window)
+        windows = self.scale.encoded(training).windows(window)
+        watched = None if held_out is None else self.scale.encoded(held_out).windows(window)
         started = False
         if self.dt is None and recipe.warm_start:
-            if isinstance(self.net, WalledH):
-                start(self.net, self.integrator, self.scale, windows, recipe, generator, progress)
-            else:
-                method = self._method(self.integrator)
-                started = warm_start.if_better(self.net, method, windows, watched, recipe)
+            how = (integrators.rescaled(self.integrator, self.scale.time), self.scale, windows)
+            own = asked(self.net).start_by(*how, recipe, generator, progress)
+            if own is None:
+                own = warm_start.if_better(
+                    self.net, self._step(self.integrator), windows, watched, recipe
+                )
+            started = own
         self.dt = data.dt
         return windows, watched, generator, started
 
@@ -365,8 +397,7 @@ class Model:
         """Estimate the noise of positions and momenta from what the trained model leaves."""
         if recipe.iso is None:
             return
-        method = self._method(self.integrator)
-        starts = Starts(self.net, method, windows.values, windows.dt, recipe)
+        starts = Starts(self.net, self._step(self.integrator), windows.values, windows.dt, recipe)
         starts.settle()
         sizes = starts.variances().sqrt().double() * self.scale.factor
         sigma_q, sigma_p = (float(x.square().mean().sqrt()) for x in _checks.halves(sizes))
@@ -393,16 +424,12 @@ class Model:
                 "validation_data=, or validation=0 to train on all there is, or cut a long "
                 "trajectory into windows first: data.windows(n)."
             )
-        if self.recurrent and self.dt is not None and not _checks.same_spacing(data.dt, self.dt):
-            raise ValueError(self._wrong_spacing(data.dt))
-        if isinstance(self.net, WalledH):
-            if recipe.iso is not None:
-                raise ValueError(_NO_ISO)
-            steps = data.q.diff(dim=0).norm(dim=-1) / recipe.substeps
-            check_reach(self.net.walls, steps, data.dt / recipe.substeps)
-            # Noise may put a ball a little behind a wall; a pixel behind it is something else.
-            check_starts(self.net.walls, data.values, depth=1.0)
-        if recipe.start_noise and (self.recurrent or self.walled):
+        net = asked(self.net)
+        self.motion().check_spacing(data.dt)
+        if recipe.iso is not None:
+            net.check_iso()
+        net.check_fit(data, recipe)
+        if recipe.start_noise and (net.own_step or not net.smooth):
             raise ValueError(
                 "start_noise=True is for smooth motion through an integrator; for "
                 f"{type(self.net).__name__} pass start_noise=False."
@@ -414,10 +441,10 @@ class Model:
             )
         if self.integrator is not None:  # it may refuse the field
             self.integrator.init(as_field(self.net), data.values[0])
-        if recipe.iso is not None and not isinstance(self.net, _OWN):
+        if recipe.iso is not None and not net.scaled:  # a module of the user's own
             values = data.values[:2, :1]
-            net, weights = as_field(self.net), torch.ones_like(values)
-            problem = Problem(net, self.integrator, values, weights, dt=data.dt)
+            motion = Motion(self.net, self.integrator)
+            problem = Problem(motion, Observed(values, torch.ones_like(values)), dt=data.dt)
             check_differentiable(problem, values[0], "gauss-newton")
 
     def _seed(self, file: Path | None) -> int:
@@ -436,39 +463,25 @@ class Model:
 
     def _snapshot(self) -> dict[str, Any]:
         return {
-            "weights": copy.deepcopy(self.net.state_dict()),
-            "scale": self.scale,
-            "dt": self.dt,
-            "iso": (self.iso, self.substeps, self.noise),
+            "weights": copy.deepcopy(self._trained().state_dict()),
+            "fitted": self.fitted,
             "generator": self.generator.get_state(),
             "last run": self._last_run,
         }
 
     def _restore(self, snapshot: dict[str, Any], *, generator: bool = True) -> None:
-        self.net.load_state_dict(snapshot["weights"])
-        self.scale, self.dt = snapshot["scale"], snapshot["dt"]
-        self.iso, self.substeps, self.noise = snapshot["iso"]
+        self._trained().load_state_dict(snapshot["weights"])
+        self.fitted = snapshot["fitted"]
         if generator:
             self.generator.set_state(snapshot["generator"])
             self._last_run = snapshot["last run"]
 
     def _recipe(self) -> Recipe:
-        recipe = PRESETS[self.preset]
-        if self.walled:
-            return recipe.replace(**WITH_WALLS[self.preset])
-        if self.preset == "paper" and isinstance(self.net, networks.RNN):
-            return recipe.replace(clip_norm=0.25)
-        return recipe
+        return PRESETS[self.preset].replace(**asked(self.net).recipe_for(self.preset))
 
-    def _encode(self, data: Trajectories) -> Trajectories:
-        """Put the data into the network's units."""
-        s = self.scale
-        derivatives = data.derivatives
-        return Trajectories.from_states(
-            s.encode(data.values),
-            dt=data.dt / s.time,
-            derivatives=None if derivatives is None else derivatives * (s.time / s.factor),
-        )
+    def _trained(self) -> Motion:
+        """Hold everything that a fit changes: the network, and a step that is learnt."""
+        return Motion(self.net, self._step(self.integrator))
 
     # -- prediction -------------------------------------------------------------------------------
 
@@ -535,13 +548,9 @@ class Model:
             _checks.same_as(z0, "observed", weight, "model")
         spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
         substeps = self.substeps if substeps is None else _checks.positive_int(substeps, "substeps")
-        method: Any = self.test_integrator if integrator is None else integrator
-        if self.recurrent and self.dt is not None and not _checks.same_spacing(spacing, self.dt):
-            raise ValueError(self._wrong_spacing(spacing))
-        scale = self.scale.to(z0)
+        net, motion = asked(self.net), self.motion(integrator, like=z0)
+        motion.check_spacing(spacing)
         if self.iso if iso is None else iso:
-            if self.walled:
-                raise ValueError(_NO_ISO)
             # The integrator's step is that of the prediction, or a little less, so as to fit in.
             parts = math.ceil(observed.dt * substeps / spacing * (1 - 1e-6))
             found = optimise_initial_state(
@@ -549,20 +558,8 @@ class Model:
             )
             z0 = found.states
             _warn(found.status)
-        if isinstance(self.net, WalledH):
-            check_starts(self.net.walls, z0)
-            self._check_first_step(z0, spacing / substeps)
-        states = rollout(
-            self.net,
-            self._method(method, scale),
-            scale.encode(z0),
-            dt=spacing / scale.time,
-            steps=steps,
-            substeps=substeps,
-        )
-        states = scale.decode(states)
-        if isinstance(self.net, WalledH):
-            states = stopped_outside(self.net.walls, states)
+        net.check_start(z0, spacing / substeps, self.motion())
+        states = net.ended(motion.rollout(z0, dt=spacing, steps=steps, substeps=substeps))
         return Trajectories.predicted(states, dt=spacing)
 
     @torch.no_grad()
@@ -600,33 +597,22 @@ class Model:
         >>> model.rebounds(data, steps=60).hit.shape
         torch.Size([60, 20, 1])
         """
-        if not isinstance(self.net, WalledH):
+        if not self.walled:
             raise TypeError("The model has no walls to rebound from: srnn.SRNN(..., rebound=...).")
         z0 = _checks.state(observed.values[0], "observed", self.dim)
-        check_starts(self.net.walls, z0)
         spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
-        self._check_first_step(z0, spacing / self.substeps)
-        scale = self.scale.to(z0)
+        motion, substeps = self.motion(like=z0), self.substeps
+        asked(self.net).check_start(z0, spacing / substeps, motion)
+        assert motion.units is not None
         found = record(
             self.net,
-            self._method(self.test_integrator, scale),
-            scale.encode(z0),
-            dt=spacing / scale.time,
+            motion.step,
+            motion.units.encode(z0),
+            dt=spacing / motion.units.time,
             steps=steps,
-            substeps=self.substeps,
+            substeps=substeps,
         )
-        return found._replace(time=found.time * scale.time)
-
-    def _check_first_step(self, z0: Tensor, dt: float) -> None:
-        assert isinstance(self.net, WalledH)
-        speeds = self.field.velocity(*_checks.halves(z0)).norm(dim=-1)
-        check_reach(self.net.walls, speeds * dt, dt)
-
-    def _wrong_spacing(self, dt: float) -> str:
-        return (
-            f"{type(self.net).__name__} has learnt steps of dt={self.dt!r} and knows no others; "
-            f"got dt={dt!r}."
-        )
+        return found._replace(time=found.time * motion.units.time)
 
     def diagnose(self, data: Trajectories, **settings: Any) -> Diagnosis:
         """Examine what the model has learnt on trajectories that it was not trained on.
@@ -662,7 +648,7 @@ class Model:
             # A seed of its own: looking at a model must not change what it draws next.
             generator = torch.Generator().manual_seed(0)
             like = part.values
-            net = networks.QuadraticH(self.dim, dtype=like.dtype, device=like.device)
+            net = QuadraticH(self.dim, dtype=like.dtype, device=like.device)
             baseline = Model(net, self.integrator or "leapfrog", generator=generator)
             baseline.fit(part, iso=True, substeps=self.substeps, progress=False)
             return baseline
@@ -717,11 +703,7 @@ class Model:
             "integrator": checkpoint.integrator_to_config(self.integrator),
             "test_integrator": checkpoint.integrator_to_config(self.test_integrator),
             "preset": self.preset,
-            "dt": self.dt,
-            "iso": self.iso,
-            "substeps": self.substeps,
-            "noise": self.noise,
-            "scale": {"q": self.scale.q, "p": self.scale.p, "time": self.scale.time},
+            **self.fitted.header(),
         }
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         checkpoint.write(path, tensors | {"shift": self.scale.shift}, header)

@@ -8,22 +8,18 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn.errors import CheckpointError
+from srnn.model.fitted import Fitted
 from srnn.model.model import FORMAT, Model
 from srnn.motion.fields import hamiltonian_of, weight_of
 from srnn.motion.integrators import Integrator
-from srnn.motion.scaling import Scale
-from srnn.nn import LSTM, RNN, HNet, ONet, PairwiseH, QuadraticH
+from srnn.nn import HNet
+from srnn.nn.network import Network
 from srnn.rebound import LevelSetWalls, PatchWalls, WalledH
 from srnn.systems import Room, System
 from srnn.training import checkpoint
 from srnn.training.recipes import Recipe
 
 __all__ = ["HNN", "SRNN", "load"]
-
-_NETWORKS: dict[str, Any] = {
-    net.__name__: getattr(net, "from_config", net)
-    for net in (HNet, PairwiseH, QuadraticH, ONet, RNN, LSTM, WalledH)
-}
 
 
 class SRNN(Model):
@@ -198,7 +194,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
     tensors, header = checkpoint.read(path, FORMAT)
     if net is not None and not isinstance(net, nn.Module):
         raise TypeError(f"Expected `net` to be a torch.nn.Module; got {type(net).__name__}.")
-    if net is None and header.get("net") not in _NETWORKS:
+    if net is None and header.get("net") not in Network.known:
         raise CheckpointError(
             f"{path} holds weights of {header.get('net')}, which is not one of the library's "
             "networks: pass one to fill as load(path, net=...)."
@@ -206,7 +202,8 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
     try:
         shift = tensors.pop("shift")
         model = Model.__new__({"SRNN": SRNN, "HNN": HNN}.get(header["model"], Model))
-        filled = _NETWORKS[header["net"]](**header["config"]) if net is None else net
+        kind = header["net"]
+        filled = Network.known[kind].from_config(**header["config"]) if net is None else net
         weights = {name.removeprefix("net."): value for name, value in tensors.items()}
         _check_weights(filled, weights, path)
         filled.to(dtype=shift.dtype)
@@ -218,13 +215,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
             test_integrator=checkpoint.integrator_from_config(header["test_integrator"]),
             preset=header["preset"],
         )
-        model.scale = Scale(**header["scale"], shift=shift)
-        model.dt = header["dt"]
-        # Files of before these three were kept hold models trained without ISO.
-        model.iso = bool(header.get("iso", False))
-        model.substeps = int(header.get("substeps", 1))
-        noise = header.get("noise")
-        model.noise = None if noise is None else (float(noise[0]), float(noise[1]))
+        model.fitted = Fitted.from_header(header, shift)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} has a damaged header ({error!r}).") from error
     return model

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State
 from srnn.nn.mlp import MLP
+from srnn.nn.network import Network
 from srnn.nn.quadratic import QuadraticForm
 
 __all__ = ["HNet"]
@@ -50,7 +51,7 @@ class _ScalarNet(nn.Module):
         return value if self.form is None else value + self.form.hessian(x)
 
 
-class HNet(nn.Module):
+class HNet(Network, nn.Module):
     r"""A Hamiltonian :math:`H_\theta(q, p) = K_{\theta_1}(p) + V_{\theta_2}(q)` (section 3.1).
 
     Parameters
@@ -78,6 +79,7 @@ class HNet(nn.Module):
     """
 
     separable = True
+    scaled = True
     kinetic: _ScalarNet
     potential: _ScalarNet
 
@@ -105,6 +107,22 @@ class HNet(nn.Module):
     def config(self) -> dict[str, Any]:
         """Arguments that build this network again."""
         return {"dim": self.dim, "hidden": list(self.hidden), "quadratic": self.quadratic}
+
+    def quadratic_parts(self) -> tuple[QuadraticForm, QuadraticForm] | None:
+        """Give the terms beside the networks, where H was made with them."""
+        kinetic, potential = self.kinetic.form, self.potential.form
+        return None if kinetic is None or potential is None else (kinetic, potential)
+
+    def silence(self) -> None:
+        """Set the networks' last layers to zero."""
+        with torch.no_grad():
+            for mlp in (self.kinetic.mlp, self.potential.mlp):
+                for parameter in mlp.layers[-1].parameters():
+                    parameter.zero_()
+
+    def distilled_parts(self) -> tuple[MLP, MLP] | None:
+        """Give the networks, where no quadratic terms stand beside them."""
+        return None if self.quadratic else (self.kinetic.mlp, self.potential.mlp)
 
     def forward(self, z: State) -> Energy:
         """H of each state ``(..., 2*dim)``, shape ``(...)``."""

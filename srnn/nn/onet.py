@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from srnn import _checks
 from srnn._types import State
 from srnn.nn.mlp import MLP
+from srnn.nn.network import Network
 
 __all__ = ["ONet"]
 
 
-class ONet(nn.Module):
+class ONet(Network, nn.Module):
     r"""A vector field :math:`\dot z = f_\theta(q, p)` as one network (section 3.1).
 
     Parameters
@@ -32,6 +33,8 @@ class ONet(nn.Module):
     >>> f(torch.zeros(32, 40)).shape, sum(w.numel() for w in f.parameters())
     (torch.Size([32, 40]), 165928)
     """
+
+    scaled = True
 
     def __init__(
         self,

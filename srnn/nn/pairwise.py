@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import Energy, Half, State
+from srnn.data.trajectories import Trajectories
+from srnn.data.units import Units
 from srnn.nn.mlp import MLP
+from srnn.nn.network import Network
 
 __all__ = ["PairwiseH"]
 
 
-class PairwiseH(nn.Module):
+class PairwiseH(Network, nn.Module):
     r"""Equal bodies, each pair with a potential of its distance.
 
     .. math::
@@ -86,6 +89,17 @@ class PairwiseH(nn.Module):
     def config(self) -> dict[str, Any]:
         """Arguments that build this network again."""
         return {"bodies": self.bodies, "dimensions": self.dimensions, "hidden": list(self.hidden)}
+
+    def units_for(self, data: Trajectories, *, centre_momenta: bool = True) -> Units:
+        """Units of order one in which distances stay distances and a mass of one stays one.
+
+        One shift for all bodies, none of momenta, whose squares count; and the unit of time in
+        which momentum is velocity as it is in the data's units.
+        """
+        found = Units.of(data, centre_momenta=False)
+        middle = found.shift[: self.dim].unflatten(0, (self.bodies, self.dimensions)).mean(dim=0)
+        shift = torch.cat((middle.repeat(self.bodies), found.shift[self.dim :]))
+        return Units(found.q, found.p, found.q / found.p, shift)
 
     def _bodies(self, x: Half) -> Tensor:
         apart: Tensor = x.unflatten(-1, (self.bodies, self.dimensions))

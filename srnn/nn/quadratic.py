@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State
+from srnn.nn.network import Network
 
 __all__ = ["QuadraticForm", "QuadraticH"]
 
@@ -79,7 +80,7 @@ class QuadraticForm(nn.Module):
         return self.symmetric.expand(*x.shape, x.shape[-1])
 
 
-class QuadraticH(nn.Module):
+class QuadraticH(Network, nn.Module):
     r"""A separable quadratic Hamiltonian.
 
     .. math:: H(q, p) = p^\top A p/2 + a^\top p + q^\top B q/2 + b^\top q
@@ -101,6 +102,8 @@ class QuadraticH(nn.Module):
     """
 
     separable = True
+    scaled = True
+    quadratic_only = True
     kinetic: QuadraticForm
     potential: QuadraticForm
 
@@ -114,6 +117,10 @@ class QuadraticH(nn.Module):
     def config(self) -> dict[str, Any]:
         """Arguments that build this network again."""
         return {"dim": self.dim}
+
+    def quadratic_parts(self) -> tuple[QuadraticForm, QuadraticForm]:
+        """Give all there is."""
+        return self.kinetic, self.potential
 
     def forward(self, z: State) -> Energy:
         """H of each state ``(..., 2*dim)``, shape ``(...)``."""

@@ -4,6 +4,7 @@ Both are rolled out on their own predictions from the initial state, with the hi
 t = 0, as the paper compares them.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from srnn import _checks
 from srnn._types import State
 from srnn.nn.mlp import linear
+from srnn.nn.network import Network
 
 __all__ = ["LSTM", "RNN"]
 
@@ -22,9 +24,12 @@ class _Memory(NamedTuple):
     cell: Tensor
 
 
-class _Recurrent(nn.Module):
+class _Recurrent(Network, nn.Module):
     """What the two share: the weights' shapes, the read-out, and the protocol of a rollout."""
 
+    own_step = True
+    scaled = True
+    one_spacing = True
     gates: int
 
     def __init__(
@@ -115,6 +120,10 @@ class RNN(_Recurrent):
     """
 
     gates = 1
+
+    def recipe_for(self, preset: str | None) -> Mapping[str, Any]:
+        """Clip gradients as the paper does (appendix A.1)."""
+        return {"clip_norm": 0.25} if preset == "paper" else {}
 
     def _cell(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         return torch.tanh(gates), cell

@@ -1,4 +1,4 @@
-"""What a model does about its walls: units, the start of training, and what it refuses."""
+"""What walls ask of a model: how training starts, and what is refused."""
 
 import warnings
 from typing import Any
@@ -9,31 +9,21 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import StateSeries
 from srnn.data.trajectories import Trajectories
-from srnn.motion import integrators
+from srnn.data.units import Units
 from srnn.motion.fields import weight_of
 from srnn.motion.integrators import Integrator
-from srnn.motion.scaling import Scale
 from srnn.rebound._known import KnownWalls
-from srnn.rebound._module import WalledH
 from srnn.rebound._picture import PictureWalls
-from srnn.rebound._scaled import ScaledWalls
 from srnn.rebound._start import fit_free_motion, start_from_rebounds
-from srnn.rebound._step import Rebound
 from srnn.training.recipes import Recipe
 
-__all__ = ["check_reach", "check_starts", "in_units", "start", "stopped_outside"]
-
-
-def in_units(net: WalledH, method: Integrator, scale: Scale) -> Rebound:
-    """Make the step that rebounds from the module's walls, in the network's units."""
-    walls = ScaledWalls(net.walls, scale.q, scale.shift[: net.dim])
-    return Rebound(method, walls, rebounds=net.rebounds)
+__all__ = ["check_reach", "check_starts", "start", "stopped_outside"]
 
 
 def start(
-    net: WalledH,
-    integrator: Integrator | None,
-    scale: Scale,
+    net: Any,
+    method: Integrator,
+    units: Units,
     windows: Trajectories,
     recipe: Recipe,
     generator: torch.Generator,
@@ -43,16 +33,14 @@ def start(
 
     The walls only where the motion between them is then known, or has been from the first.
     """
-    method = integrators.rescaled(integrator, scale.time)
-    assert method is not None  # only recurrent networks have none
     found = 0
     if fit_free_motion(net, method, windows) or weight_of(net.inner) is None:
         found = start_from_rebounds(
             net,
             method,
             windows,
-            unit=scale.q,
-            origin=scale.shift[: net.dim],
+            unit=units.q,
+            origin=units.shift[: net.dim],
             iterations=recipe.wall_steps,
             generator=generator,
             progress=progress,

@@ -1,28 +1,31 @@
 """A Hamiltonian and the walls around it, as one module that is trained and saved."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srnn import _checks
-from srnn._types import Energy, Half, State
+from srnn._types import Energy, Half, State, StateSeries
+from srnn.data.trajectories import Trajectories
+from srnn.data.units import Units
 from srnn.motion.fields import HamiltonianField, hamiltonian_of
-from srnn.nn import HNet, QuadraticH
-from srnn.rebound._level_set import LevelSetWalls
-from srnn.rebound._networks import PatchWalls
+from srnn.nn.network import Network, asked
+from srnn.rebound._in_model import check_reach, check_starts, start, stopped_outside
+from srnn.rebound._picture import PictureWalls
+from srnn.rebound._scaled import ScaledWalls
+from srnn.rebound._step import Rebound
+from srnn.training.recipes import WITH_WALLS
 
 __all__ = ["WalledH"]
 
-_HAMILTONIANS: dict[str, Any] = {cls.__name__: cls for cls in (HNet, QuadraticH)}
-_WALLS: dict[str, Any] = {cls.__name__: cls for cls in (PatchWalls, LevelSetWalls)}
 
-
-class WalledH(nn.Module):
+class WalledH(Network, nn.Module):
     """A Hamiltonian that is learnt together with the walls that its ball rebounds from.
 
-    It is the Hamiltonian in all that concerns its field; :class:`srnn.Model` finds the walls in it
-    and puts them into the step.
+    It is the Hamiltonian in all that concerns its field; asked for its step, it puts the walls
+    into it.
 
     Parameters
     ----------
@@ -42,6 +45,7 @@ class WalledH(nn.Module):
     """
 
     motion_of_part = "inner"
+    smooth = False
 
     def __init__(self, hamiltonian: Any, walls: Any, *, rebounds: int = 1) -> None:
         super().__init__()
@@ -67,8 +71,8 @@ class WalledH(nn.Module):
         """What :meth:`from_config` builds this module of again."""
         parts: dict[str, Any] = {}
         for name, part, known in (
-            ("hamiltonian", self.inner, _HAMILTONIANS),
-            ("walls", self.walls, _WALLS),
+            ("hamiltonian", self.inner, Network.known),
+            ("walls", self.walls, PictureWalls.known),
         ):
             kind = type(part).__name__
             if kind not in known:
@@ -94,9 +98,62 @@ class WalledH(nn.Module):
         (8,)
         """
         kind, config = hamiltonian
-        inner = _HAMILTONIANS[kind](**config)
+        inner = Network.known[kind].from_config(**config)
         kind, config = walls
-        return cls(inner, _WALLS[kind](torch.zeros(picture), **config), rebounds=rebounds)
+        made = PictureWalls.known[kind](torch.zeros(picture), **config)
+        return cls(inner, made, rebounds=rebounds)
+
+    # -- what a model asks ------------------------------------------------------------------------
+
+    def step_for(self, method: Any, units: Units) -> Rebound:
+        """Give the method, rebounding from the walls in the network's units."""
+        walls = ScaledWalls(self.walls, units.q, units.shift[: self.dim])
+        return Rebound(method, walls, rebounds=self.rebounds)
+
+    def units_for(self, data: Trajectories, *, centre_momenta: bool = True) -> Units | None:
+        """Give those of H, but for the origin of momenta, about which a reflection turns them."""
+        return asked(self.inner).units_for(data, centre_momenta=False)
+
+    def start_by(
+        self,
+        method: Any,
+        units: Units,
+        windows: Trajectories,
+        recipe: Any,
+        generator: torch.Generator,
+        progress: bool,
+    ) -> bool:
+        """Start H by the steps that do not rebound, and the walls by those that do."""
+        start(self, method, units, windows, recipe, generator, progress)
+        return False
+
+    def recipe_for(self, preset: str | None) -> Mapping[str, Any]:
+        """Tell what walls change in the recipe."""
+        return WITH_WALLS[preset]
+
+    def check_fit(self, data: Trajectories, recipe: Any) -> None:
+        """Refuse steps that the walls cannot see, and trajectories that begin inside of one."""
+        steps = data.q.diff(dim=0).norm(dim=-1) / recipe.substeps
+        check_reach(self.walls, steps, data.dt / recipe.substeps)
+        # Noise may put a ball a little behind a wall; a pixel behind it is something else.
+        check_starts(self.walls, data.values, depth=1.0)
+
+    def check_start(self, z0: State, dt: float, motion: Any) -> None:
+        """Refuse starts inside of a wall, and a first step that the walls cannot see."""
+        check_starts(self.walls, z0)
+        speeds = motion.field.velocity(*_checks.halves(z0)).norm(dim=-1)
+        check_reach(self.walls, speeds * dt, dt)
+
+    def check_iso(self) -> None:
+        """Refuse that initial states are optimised."""
+        raise ValueError(
+            "Initial states are not optimised through rebounds yet, since a start near a wall can "
+            "change which steps rebound: pass iso=False."
+        )
+
+    def ended(self, states: StateSeries) -> StateSeries:
+        """Mark what has left the picture, as through a gap in a wall."""
+        return stopped_outside(self.walls, states)
 
     def forward(self, z: State) -> Energy:
         """H of each state ``(..., 2*dim)``, shape ``(...)``."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import Half, Picture
+from srnn.nn.network import Configured
 from srnn.rebound._restitution import Restitution
 
 __all__ = ["PictureWalls"]
@@ -16,7 +17,7 @@ __all__ = ["PictureWalls"]
 _T = TypeVar("_T")
 
 
-class PictureWalls(nn.Module):
+class PictureWalls(Configured, nn.Module):
     """Walls learnt from a picture, which is a buffer of the module.
 
     A subclass gives :meth:`forward`, ``(q, tentative)`` to ``(n, alpha)``, and what a start from

@@ -1,5 +1,7 @@
 """Start walls from the rebounds that the data show, before they are trained through the step."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -8,7 +10,6 @@ from srnn import _checks
 from srnn.data.trajectories import Trajectories
 from srnn.motion.fields import HamiltonianField
 from srnn.motion.integrators import Integrator
-from srnn.rebound._module import WalledH
 from srnn.rebound._observed import ObservedRebounds, observed_rebounds
 from srnn.rebound._picture import PictureWalls
 from srnn.training.guess.warm_start import least_squares
@@ -23,7 +24,7 @@ _TRIMS, _FAR = 8, 5.0
 
 
 def start_from_rebounds(
-    net: WalledH,
+    net: Any,
     method: Integrator,
     windows: Trajectories,
     *,
@@ -71,7 +72,8 @@ def start_from_rebounds(
     ...     200, steps=9, dt=0.1, generator=torch.Generator().manual_seed(0)
     ... )
     >>> walls = srnn.rebound.PatchWalls(srnn.systems.Room.box().image)
-    >>> net, leapfrog = WalledH(srnn.QuadraticH(2), walls), srnn.integrators.get("leapfrog")
+    >>> net = srnn.rebound.WalledH(srnn.QuadraticH(2), walls)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
     >>> _ = fit_free_motion(net, leapfrog, data)
     >>> found = start_from_rebounds(
     ...     net, leapfrog, data, unit=1.0, origin=torch.zeros(2), iterations=10
@@ -155,7 +157,7 @@ def _drawn(odds: Tensor, generator: torch.Generator) -> Tensor:
     return torch.searchsorted(ends / ends[-1], places).clamp(max=len(odds) - 1)
 
 
-def fit_free_motion(net: WalledH, method: Integrator, windows: Trajectories) -> bool:
+def fit_free_motion(net: Any, method: Integrator, windows: Trajectories) -> bool:
     """Start the quadratic terms of a Hamiltonian by the steps that do not rebound.
 
     Least squares on single steps, made again without the steps that it leaves far off: rebounds are
@@ -182,7 +184,8 @@ def fit_free_motion(net: WalledH, method: Integrator, windows: Trajectories) -> 
     ...     200, steps=9, dt=0.1, generator=torch.Generator().manual_seed(0)
     ... )
     >>> walls = srnn.rebound.PatchWalls(srnn.systems.Room.box().image)
-    >>> net, leapfrog = WalledH(srnn.QuadraticH(2), walls), srnn.integrators.get("leapfrog")
+    >>> net = srnn.rebound.WalledH(srnn.QuadraticH(2), walls)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
     >>> fit_free_motion(net, leapfrog, data)
     True
     >>> round(net.inner.potential.vector[1].item(), 3)  # g

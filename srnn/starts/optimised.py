@@ -1,5 +1,6 @@
 """The initial states that a training run optimises beside the network."""
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -7,13 +8,15 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import TrajectoryValues
+from srnn.data.residual import Observed, weights_of
 from srnn.motion.adjoint import Gradient
 from srnn.motion.integrators import Integrator
+from srnn.motion.motion import Motion
 from srnn.starts.iso._gauss_newton import gauss_newton
-from srnn.starts.iso._optimise import default_tolerance, solve
+from srnn.starts.iso._methods import METHODS
 from srnn.starts.iso._problem import Problem
 
-__all__ = ["Starts", "noise_weights"]
+__all__ = ["ObservedStarts", "Starts", "noise_weights"]
 
 # No half counts for more than this many times the other: a half without noise is fitted ever more
 # closely, and its residuals say less and less about the noise.
@@ -60,7 +63,9 @@ class Settings(Protocol):
     @property
     def iso(self) -> str | None: ...
     @property
-    def iso_steps(self) -> int: ...
+    def iso_from(self) -> int: ...
+    @property
+    def iso_every(self) -> int: ...
     @property
     def noise(self) -> str: ...
     @property
@@ -71,7 +76,49 @@ class Settings(Protocol):
     def gradient(self) -> str | Gradient | None: ...
 
 
-class Starts:
+class ObservedStarts:
+    """Windows that begin at their first observed states: the starts of a fit without ISO.
+
+    A run asks these, and those of :class:`Starts`, the same things.
+
+    Examples
+    --------
+    >>> ObservedStarts().begun(0), ObservedStarts().state()
+    (False, {})
+    """
+
+    weights: Tensor | None = None
+
+    def begun(self, epochs: int) -> bool:
+        """Whether starts are optimised after so many epochs."""
+        return False
+
+    def waiting(self, epochs: int) -> bool:
+        """Whether it is too early to stop: what training waits for has not begun."""
+        return False
+
+    def of(self, index: Tensor, epochs: int) -> None:
+        """Where the windows that `index` names begin; None for the first observed states."""
+
+    def before_epoch(self, epochs: int) -> None:
+        """Make ready for the epoch after so many."""
+
+    def settle(self) -> None:
+        """Bring all starts to their optimum."""
+
+    def score_under(self, weights: Tensor | None) -> float:
+        """Tell how well optimised starts explain the windows; NaN for what has none."""
+        return math.nan
+
+    def state(self) -> dict[str, Tensor]:
+        """Give all that the next epoch depends on."""
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+
+
+class Starts(ObservedStarts):
     """Initial states of a set of windows, and how they are moved.
 
     Parameters
@@ -105,20 +152,42 @@ class Starts:
         dt: float,
         recipe: Settings,
     ) -> None:
-        self.net, self.integrator, self.values, self.dt = net, integrator, values, dt
+        self.motion, self.values, self.dt = Motion(net, integrator), values, dt
         self.recipe = recipe
         self.z0 = values[0].clone()
-        self.weights = torch.ones_like(values[0, 0])
+        self.weights: Tensor = torch.ones_like(values[0, 0])
+
+    def begun(self, epochs: int) -> bool:
+        """Whether the plain epochs before the first optimisation are over."""
+        return epochs >= self.recipe.iso_from
+
+    def waiting(self, epochs: int) -> bool:
+        """Whether the starts have been optimised before one epoch at most."""
+        return epochs <= self.recipe.iso_from
+
+    def of(self, index: Tensor, epochs: int) -> Tensor | None:
+        """Give the starts of the windows that `index` names, or None before there are any."""
+        return self.z0[index] if self.begun(epochs) else None
+
+    def before_epoch(self, epochs: int) -> None:
+        """Move all starts, where this epoch is one to do it."""
+        since = epochs - self.recipe.iso_from
+        if since >= 0 and since % self.recipe.iso_every == 0:
+            self.reweigh()
+            self.optimise(self.weights)
+
+    def score_under(self, weights: Tensor | None) -> float:
+        """Move all starts under the weights of other windows, and tell the score."""
+        assert weights is not None
+        self.weights = weights.clone()  # a copy: a file has no room for one tensor under two names
+        self.optimise(weights)
+        return self.score()
 
     def _problem(self, weights: Tensor) -> Problem:
-        counts = weights.expand_as(self.values).clone()
-        if self.recipe.first_counted and len(self.values) > 1:
-            counts[0] = 0
+        counted = self.recipe.first_counted if len(self.values) > 1 else 0
         return Problem(
-            self.net,
-            self.integrator,
-            self.values,
-            counts,
+            self.motion,
+            Observed(self.values, weights_of(self.values, weights, loss_from=counted)),
             dt=self.dt,
             substeps=self.recipe.substeps,
             gradient=self.recipe.gradient,
@@ -150,7 +219,7 @@ class Starts:
         with torch.no_grad():
             for k in range(0, len(self.z0), size):
                 piece = problem.take(slice(k, k + size))
-                residual = piece.states(self.z0[k : k + size]) - piece.observed
+                residual = piece.states(self.z0[k : k + size]) - piece.observed.values
                 first = self.recipe.first_counted
                 total += residual[first:].double().square().sum(dim=(0, 1))
         counted = len(self.values) - self.recipe.first_counted
@@ -201,7 +270,7 @@ class Starts:
         index = torch.linspace(0, count - 1, min(count, _SAMPLE)).long().to(self.z0.device)
         problem = self._problem(self.weights).take(index)
         F = problem.jacobians(self.z0[index]).double()
-        weights = problem.weights.double()[..., None]
+        weights = problem.observed.weights.double()[..., None]
         A = (F.mT @ (weights * F)).sum(dim=0)
         good = torch.isfinite(A).all(dim=-1).all(dim=-1)
         if not bool(good.any()):
@@ -277,7 +346,7 @@ class Starts:
         True
         """
         for _ in range(2):
-            if self.integrator is None:
+            if self.motion.own_step:
                 self.optimise(self.weights)
             else:
                 problem = self._problem(self.weights)
@@ -305,16 +374,8 @@ class Starts:
         >>> round(float(starts.z0[0, 0]), 6)  # the mean
         0.8
         """
-        problem, method = self._problem(weights), self.recipe.iso
-        if method == "gauss-newton":
-            # One step; a window whose full step is too long gets some shorter trials.
-            tolerance = default_tolerance(self.z0.dtype)
-            solution = gauss_newton(
-                problem, self.z0, max_iterations=7, tolerance=tolerance, enough=1
-            )
-        else:
-            assert method is not None
-            solution = solve(problem, self.z0, method)
+        assert self.recipe.iso is not None
+        solution = METHODS[self.recipe.iso].advance(self._problem(weights), self.z0)
         self.z0 = solution.states
 
     def state(self) -> dict[str, Tensor]:

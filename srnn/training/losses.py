@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from srnn._types import State, TrajectoryValues
+from srnn.data.residual import mean_square
 from srnn.data.trajectories import Trajectories
 from srnn.motion.adjoint import Gradient
 from srnn.motion.fields import as_field
@@ -79,25 +80,12 @@ def trajectory_loss(
     span: dict[str, Any] = {"dt": dt, "steps": steps, "substeps": substeps}
     if not gate_penalty:
         prediction = rollout(net, integrator, z0, gradient=gradient, **span)
-        return _mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
+        return mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
     states = list(integrate(net, integrator, z0, gradient=gradient, **span))
     prediction = torch.stack([z for z, _ in states])
-    loss = _mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
+    loss = mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
     gates = [n.norm(dim=-1).mean() for _, state in states for n in getattr(state, "n", ())]
     return loss + gate_penalty * torch.stack(gates).mean() if gates else loss
-
-
-def _mean_square(prediction: Tensor, target: Tensor, weights: Tensor | None, trim: float) -> Tensor:
-    if weights is None and not trim:
-        return nn.functional.mse_loss(prediction, target)
-    square = (prediction - target).square()
-    if weights is not None:
-        square = square * weights
-    if not trim:
-        return square.mean()
-    each = square.mean(dim=(0, -1))
-    kept = max(1, round((1 - trim) * len(each)))
-    return each.topk(kept, largest=False, sorted=False).values.mean()
 
 
 def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryValues) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from srnn.data.trajectories import Trajectories
 from srnn.errors import CheckpointError
 from srnn.motion.integrators import Integrator
-from srnn.starts.optimised import Starts
+from srnn.motion.motion import Motion
+from srnn.starts.optimised import ObservedStarts, Starts
 from srnn.training import checkpoint
 from srnn.training.guess.warm_start import start_noise
 from srnn.training.losses import window_loss
@@ -99,20 +100,20 @@ class Run:
         generator: torch.Generator,
         solved: bool = False,
     ) -> None:
-        self.net, self.integrator, self.recipe = net, integrator, recipe
+        self.motion, self.recipe = Motion(net, integrator), recipe
         self.solved = solved
         self.training, self.held_out, self.generator = training, held_out, generator
         # None by AdamW either, whose own default is a hundredth.
         self.optimizer = OPTIMIZERS[recipe.optimizer](
-            net.parameters(), lr=recipe.learning_rate, weight_decay=0.0
+            self.motion.parameters(), lr=recipe.learning_rate, weight_decay=0.0
         )
         self.scheduler = self._make_scheduler()
         self.history = History()
-        self.best = copy.deepcopy(net.state_dict())
+        self.best = copy.deepcopy(self.motion.state_dict())
         self.start_draws = self._draw_start_noise() if recipe.start_noise else None
         self.starts = self._make_starts(training)
         self.held_out_starts = None if held_out is None else self._make_starts(held_out)
-        if self._with_starts and not solved:
+        if self.starts.begun(0) and not solved:
             for starts in (self.starts, self.held_out_starts):
                 if starts is not None:
                     starts.settle()
@@ -120,22 +121,10 @@ class Run:
         at_start = math.inf if held_out is None or solved else self._held_out_loss()
         self.best_loss = at_start if math.isfinite(at_start) else math.inf
 
-    def _make_starts(self, data: Trajectories) -> Starts | None:
+    def _make_starts(self, data: Trajectories) -> ObservedStarts:
         if self.recipe.iso is None:
-            return None
-        return Starts(self.net, self.integrator, data.values, data.dt, self.recipe)
-
-    @property
-    def _with_starts(self) -> bool:
-        """Whether the plain epochs before the first optimisation are over."""
-        return self.starts is not None and self.history.epochs >= self.recipe.iso_from
-
-    def _optimise_starts(self) -> None:
-        """Move the starts of all training windows, where this epoch is one to do it."""
-        since = self.history.epochs - self.recipe.iso_from
-        if self.starts is not None and since >= 0 and since % self.recipe.iso_every == 0:
-            self.starts.reweigh()
-            self.starts.optimise(self.starts.weights)
+            return ObservedStarts()
+        return Starts(self.motion.net, self.motion.step, data.values, data.dt, self.recipe)
 
     def _make_scheduler(self) -> Any:
         recipe, schedulers = self.recipe, torch.optim.lr_scheduler
@@ -163,10 +152,10 @@ class Run:
         penalised: bool = False,
     ) -> Tensor:
         """Loss of the windows that `index` names, from their first states or from a `start`."""
-        weights = None if self.starts is None or start is None else self.starts.weights
+        weights = None if start is None else self.starts.weights
         return window_loss(
-            self.net,
-            self.integrator,
+            self.motion.net,
+            self.motion.step,
             data,
             self.recipe,
             index,
@@ -177,12 +166,11 @@ class Run:
 
     def _draw_start_noise(self) -> Tensor:
         """Draw noise of the held-out first states, once: epochs are compared by it."""
-        assert self.integrator is not None
         assert self.held_out is not None
         first = self.held_out.values[0]
         generator = torch.Generator().manual_seed(0)
         drawn = torch.randn(first.shape, generator=generator, dtype=first.dtype).to(first)
-        return drawn @ start_noise(self.integrator, self.training, self.recipe).mT
+        return drawn @ start_noise(self.motion.step, self.training, self.recipe).mT
 
     def _held_out_part(self, index: slice) -> float:
         """Loss of held-out windows, less what the noise of their first states adds to it.
@@ -203,13 +191,9 @@ class Run:
     @torch.no_grad()
     def _held_out_loss(self) -> float:
         assert self.held_out is not None
-        if self._with_starts:
-            assert self.starts is not None
+        if self.starts.begun(self.history.epochs):
             assert self.held_out_starts is not None
-            # A copy: a file has no room for one tensor under two names.
-            self.held_out_starts.weights = self.starts.weights.clone()
-            self.held_out_starts.optimise(self.starts.weights)
-            return self.held_out_starts.score()
+            return self.held_out_starts.score_under(self.starts.weights)
         # In pieces, so that a long validation set needs no more memory than a few batches.
         total, size = 0.0, 16 * self.recipe.batch_size
         for start in range(0, len(self.held_out), size):
@@ -223,23 +207,24 @@ class Run:
         Before it, where the recipe says so, the starts of all windows are optimised.
         """
         recipe, count = self.recipe, len(self.training)
-        self._optimise_starts()
+        self.starts.before_epoch(self.history.epochs)
         order = torch.randperm(count, generator=self.generator).to(self.training.values.device)
         total = 0.0
-        self.net.train()  # walls that predict with a gate learn with a smooth one
+        self.motion.train()  # walls that predict with a gate learn with a smooth one
         rate = float(self.optimizer.param_groups[0]["lr"])
         for index in order.split(recipe.batch_size):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.training, index, self._start_of(index), penalised=True)
+            start = self.starts.of(index, self.history.epochs)
+            loss = self.loss(self.training, index, start, penalised=True)
             if not math.isfinite(value := float(loss.detach())):
                 raise FloatingPointError(f"the training loss is {value}")
             if loss.requires_grad:  # a batch without a rebound says nothing of walls
                 loss.backward()
             if recipe.clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip_norm)
+                nn.utils.clip_grad_norm_(self.motion.parameters(), recipe.clip_norm)
             self.optimizer.step()
             total += value * len(index)
-        self.net.eval()
+        self.motion.train(False)
         watched = self._watch()
         if not math.isfinite(watched):
             raise FloatingPointError(f"the loss after the epoch is {watched}")
@@ -250,15 +235,8 @@ class Run:
         if self.held_out is None or watched < self.best_loss:
             self.best_loss = watched
             self.history.best_epoch = self.history.epochs
-            self.best = copy.deepcopy(self.net.state_dict())
+            self.best = copy.deepcopy(self.motion.state_dict())
         self._schedule(watched)
-
-    def _start_of(self, index: Tensor) -> Tensor | None:
-        """Optimised starts of the windows that `index` names, or None before there are any."""
-        if not self._with_starts:
-            return None
-        assert self.starts is not None
-        return self.starts.z0[index]
 
     @torch.no_grad()
     def _watch(self) -> float:
@@ -268,7 +246,7 @@ class Run:
         count = min(_WATCHED, len(self.training))
         drawn = torch.randperm(len(self.training), generator=self.generator)[:count]
         drawn = drawn.to(self.training.values.device)
-        return float(self.loss(self.training, drawn, self._start_of(drawn)))
+        return float(self.loss(self.training, drawn, self.starts.of(drawn, self.history.epochs)))
 
     def _schedule(self, watched: float) -> None:
         if self.recipe.scheduler == "plateau":
@@ -276,7 +254,7 @@ class Run:
             self.scheduler.step(watched)
             cut = self.optimizer.param_groups[0]["lr"] < rate
             if cut and self.recipe.restore_best and self.held_out is not None:
-                self.net.load_state_dict(self.best)
+                self.motion.load_state_dict(self.best)
         elif self.scheduler is not None:
             self.scheduler.step()
         for group in self.optimizer.param_groups:
@@ -292,8 +270,8 @@ class Run:
             return "epochs"
         if most is not None and history.seconds >= most:
             return "time"
-        if self.starts is not None and history.epochs <= self.recipe.iso_from:
-            return ""  # what early stopping would wait for has not begun
+        if self.starts.waiting(history.epochs):
+            return ""
         least = self.recipe.least_rate * self.recipe.learning_rate
         if self.optimizer.param_groups[0]["lr"] < least:
             return "rate"
@@ -305,7 +283,7 @@ class Run:
     def save(self, path: Path, fingerprint: str) -> None:
         """Write all that the next epoch depends on."""
         state = self.optimizer.state_dict()
-        tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors = {f"net.{k}": v for k, v in self.motion.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         tensors["generator"] = self.generator.get_state()
         for name, starts in (("starts", self.starts), ("held out", self.held_out_starts)):
@@ -344,7 +322,7 @@ class Run:
         for name, value in part("optimizer.").items():
             index, slot = name.split(".", 1)
             slots.setdefault(int(index), {})[slot] = value
-        self.net.load_state_dict(part("net."))
+        self.motion.load_state_dict(part("net."))
         self.best = {k: v.to(self.training.values.device) for k, v in part("best.").items()}
         self.optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
         if self.scheduler is not None:

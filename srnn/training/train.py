@@ -160,7 +160,7 @@ def _fingerprint(run: Run) -> str:
         recipe["gradient"] = way
     if run.recipe.scheduler != "cosine":
         del recipe["epochs"]
-    tensors = dict(run.net.state_dict())
+    tensors = run.motion.state_dict()
     for name, data in (("training", run.training), ("held out", run.held_out)):
         if data is not None:
             tensors[name] = data.values
@@ -168,10 +168,10 @@ def _fingerprint(run: Run) -> str:
             tensors[f"{name} derivatives"] = data.derivatives
     shapes = {name: (str(x.dtype), list(x.shape)) for name, x in tensors.items()}
     try:
-        config = getattr(run.net, "config", None)
+        config = getattr(run.motion.net, "config", None)
     except TypeError:  # of parts, some of them not the library's own
         config = None
-    network = [type(run.net).__name__, config, str(run.integrator)]
+    network = [type(run.motion.net).__name__, config, str(run.motion.step)]
     digest = hashlib.sha256(json.dumps([recipe, run.training.dt, network, shapes]).encode())
     digest.update(run.generator.get_state().numpy().tobytes())
     for tensor in tensors.values():
@@ -244,7 +244,7 @@ def train(
         _epochs(run, file, fingerprint, progress)
     finally:
         # Whatever ends the run, an interrupt or a full disk among them, the best so far is kept.
-        net.load_state_dict(run.best)
+        run.motion.load_state_dict(run.best)
     return run.history
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from srnn import _checks
 from srnn.data.trajectories import Trajectories
 from srnn.motion.fields import hamiltonian_of, weight_of
-from srnn.nn import QuadraticH
+from srnn.nn.network import asked
 from srnn.results import metrics
 from srnn.results.diagnostics._diagnosis import Diagnosis
 from srnn.results.diagnostics._forecast import forecast, paired_p_value
-from srnn.results.diagnostics._motion import jacobians, optimise, own_substeps, roll, unit
+from srnn.results.diagnostics._motion import jacobians, optimise, unit
 from srnn.results.diagnostics._residuals import FittedResiduals, Statistic
 from srnn.starts.iso import InitialStates, IsoStatus
 
@@ -115,7 +115,8 @@ def diagnose(
     examined = data.select(chosen)
     with torch.no_grad():
         found = optimise(model, examined, substeps)
-        states = roll(model, found.states, data.dt, data.steps, substeps)
+        how: dict[str, Any] = {"dt": data.dt, "substeps": substeps}
+        states = model.motion().rollout(found.states, steps=data.steps, **how)
         tangents = jacobians(model, found.states, data, substeps)
         good = torch.isfinite(states).all(dim=-1).all(dim=0)
         good &= torch.isfinite(tangents.flatten(2)).all(dim=-1).all(dim=0)
@@ -139,13 +140,13 @@ def diagnose(
         not_converged=float(torch.isin(status, torch.tensor(unsettled).to(status)).double().mean()),
         underdetermined=float((status == IsoStatus.UNDERDETERMINED).double().mean()),
         forecast=ahead,
-        learns=learner and not isinstance(model.net, QuadraticH),
+        learns=learner and not asked(model.net).quadratic_only,
         **measured,
     )
 
 
 def _checked(model: Any, data: Any) -> Trajectories:
-    if not all(hasattr(model, name) for name in ("net", "scale", "test_integrator", "dim")):
+    if not all(hasattr(model, name) for name in ("motion", "net", "scale", "dim")):
         raise TypeError(
             f"Expected `model` to be a srnn.Model; got {type(model).__name__}. A system or a "
             "network becomes one as srnn.Model(it, integrator)."
@@ -163,23 +164,15 @@ def _checked(model: Any, data: Any) -> Trajectories:
             f"{int((data.status != 0).sum())} of {len(data)} trajectories are marked as doubtful "
             "by their status. Leave them out: data.select(data.status == 0)."
         )
-    if model.recurrent and model.dt is not None and not _checks.same_spacing(data.dt, model.dt):
-        raise ValueError(
-            f"{type(model.net).__name__} has learnt steps of dt={model.dt!r} and knows no others; "
-            f"got data with dt={data.dt!r}."
-        )
+    model.motion().check_spacing(data.dt)
     return data
 
 
 def _substeps(model: Any, value: Any) -> int:
     if value is None:
-        return 1 if model.recurrent else own_substeps(model)
+        return 1 if model.motion().own_step else int(model.substeps)
     substeps = _checks.positive_int(value, "substeps")
-    if model.recurrent and substeps > 1:
-        raise ValueError(
-            f"{type(model.net).__name__} has learnt one step from an observed state to the next; "
-            "leave `substeps` out."
-        )
+    model.motion().check_substeps(substeps, "substeps")
     return substeps
 
 
@@ -252,7 +245,7 @@ def _half_step(
     model: Any, observed: Trajectories, found: InitialStates, index: Tensor, substeps: int
 ) -> dict[str, float | None]:
     """Residuals with half the step over those with the whole one, both at their best."""
-    if model.recurrent or not len(index):
+    if model.motion().own_step or not len(index):
         return {"half_step_ratio": None, "half_step_p": None}
     some = observed.select(index)
     halved = optimise(model, some, 2 * substeps, initial=found.states[index])
@@ -269,7 +262,9 @@ def _energy_drift(
     with torch.no_grad():
         if not len(starts):
             return starts.new_zeros(steps + 1, 0)
-        moved = Trajectories.predicted(roll(model, starts, dt, steps, substeps), dt=dt)
+        moved = Trajectories.predicted(
+            model.motion().rollout(starts, dt=dt, steps=steps, substeps=substeps), dt=dt
+        )
         drift = metrics.energy_drift(moved, model.hamiltonian, relative=False)
         velocity, force = _checks.halves(model.field(states))
         q, p = _checks.halves(states - states.mean(dim=(0, 1)))

@@ -11,7 +11,7 @@ from srnn import _checks
 from srnn.data.trajectories import Trajectories
 from srnn.errors import TrainingDiverged
 from srnn.results.diagnostics._diagnosis import Forecast
-from srnn.results.diagnostics._motion import optimise, own_substeps, roll
+from srnn.results.diagnostics._motion import optimise
 
 
 def forecast(
@@ -44,9 +44,7 @@ def forecast(
             except TrainingDiverged:
                 quadratic[scored] = torch.inf
                 continue
-            quadratic[scored] = _error(
-                baseline, examined.select(scored), cut, own_substeps(baseline)
-            )
+            quadratic[scored] = _error(baseline, examined.select(scored), cut, baseline.substeps)
     d = data.dim
     chi = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
     return Forecast(
@@ -64,7 +62,7 @@ def forecast(
 def _error(model: Any, data: Trajectories, cut: int, substeps: int) -> Tensor:
     with torch.no_grad():
         starts = optimise(model, data.first(cut), substeps).states
-        states = roll(model, starts, data.dt, data.steps, substeps)
+        states = model.motion().rollout(starts, dt=data.dt, steps=data.steps, substeps=substeps)
     return _distance(_checks.halves(states[cut:])[0], data.q[cut:])
 
 

@@ -8,12 +8,14 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Hessians, PerTrajectory, State
+from srnn.data.residual import Observed, weights_of
 from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
 from srnn.motion.fields import as_field
 from srnn.motion.flow_map import flow_map, rows_at_once
 from srnn.motion.integrators import ImplicitMidpoint
-from srnn.motion.rollout import rollout
+from srnn.motion.motion import Motion
+from srnn.nn.network import asked
 
 __all__ = ["Conditioning", "IsoHessian", "conditioning", "iso_hessian"]
 
@@ -128,10 +130,8 @@ def iso_hessian(
 class IsoLoss:
     """The ISO loss of a set of trajectories, with everything in it but the initial states."""
 
-    field: Any
-    integrator: Any
-    observed: Tensor  # (time, batch, 2d)
-    weights: Tensor  # the same shape
+    motion: Motion
+    observed: Observed
     dt: float
     substeps: int
 
@@ -167,61 +167,39 @@ class IsoLoss:
                 f"and (batch, 2*dim) = {tuple(z0.shape)}; got {tuple(values.shape)}."
             )
         _checks.same_as(z0, "z0", values, "observed")
-        w = weights_of(weights, values, loss_from)
-        values = values.detach().masked_fill(w == 0, 0.0)
+        counts = weights_of(values, weights, loss_from=loss_from)
+        values = values.detach().masked_fill(counts == 0, 0.0)
         _checks.all_finite(values, "observed")
-        return cls(
-            field,
-            integrator,
-            values,
-            w,
-            _checks.positive(dt, "dt"),
-            _checks.positive_int(substeps, "substeps"),
-        )
+        dt, substeps = _checks.positive(dt, "dt"), _checks.positive_int(substeps, "substeps")
+        return cls(Motion(field, integrator), Observed(values, counts), dt, substeps)
 
     def select(self, rows: Tensor) -> "IsoLoss":
         """Keep the trajectories with these numbers, each as often as it is named."""
-        return IsoLoss(
-            self.field,
-            self.integrator,
-            self.observed[:, rows],
-            self.weights[:, rows],
-            self.dt,
-            self.substeps,
-        )
+        return IsoLoss(self.motion, self.observed.take(rows), self.dt, self.substeps)
 
     def hessian(self, z0: Tensor) -> IsoHessian:
         """Differentiate at `z0`, shape (batch, 2d), a piece of the batch at a time."""
-        size = rows_at_once(self.field, len(self.observed) * self.substeps)
+        size = rows_at_once(self.motion.net, len(self.observed.values) * self.substeps)
         pieces = [
-            self._piece(z, y, w)
-            for z, y, w in zip(
-                z0.split(size),
-                self.observed.split(size, dim=1),
-                self.weights.split(size, dim=1),
-                strict=True,
-            )
+            self._piece(z0[piece], self.observed.take(piece))
+            for piece in (slice(k, k + size) for k in range(0, len(z0), size))
         ]
         return IsoHessian(*(torch.cat(part) for part in zip(*pieces, strict=True)))
 
-    def _piece(self, z0: Tensor, observed: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
-        how: dict[str, Any] = {
-            "dt": self.dt,
-            "steps": len(observed) - 1,
-            "substeps": self.substeps,
-        }
-        states, F = flow_map(self.field, self.integrator, z0, **how)
-        residual = states - observed
-        pull = weights * residual
+    def _piece(self, z0: Tensor, observed: Observed) -> tuple[Tensor, ...]:
+        steps, weights = len(observed.values) - 1, observed.weights
+        how: dict[str, Any] = {"dt": self.dt, "steps": steps, "substeps": self.substeps}
+        states, F = self.motion.flow_map(z0, **how)
+        pull = weights * (states - observed.values)
         with torch.enable_grad():
             start = z0.detach().requires_grad_()
-            pulled = (pull * rollout(self.field, self.integrator, start, **how)).sum()
+            pulled = (pull * self.motion.rollout(start, **how)).sum()
             # Sum over t of F_t^T (w_t r_t), with w_t r_t held fixed.
             (gradient,) = torch.autograd.grad(pulled, start, create_graph=True)
             curvature = _derivative(gradient, start)
         stacked = (weights.sqrt()[..., None] * F).transpose(0, 1).flatten(1, 2)
         return (
-            (pull * residual).sum(dim=(0, 2)),
+            observed.loss(states),
             2 * gradient.detach(),
             2 * (stacked.mT @ stacked),
             curvature + curvature.mT,
@@ -306,7 +284,7 @@ def conditioning(
     """
     z0 = batch_of_states(z0, field)
     count = _checks.positive_int(steps, "steps") + 1
-    w = weights_of(weights, z0.expand(count, *z0.shape), loss_from)
+    w = weights_of(z0.expand(count, *z0.shape), weights, loss_from=loss_from)
     size = max(1, _PIECE // (count * z0.shape[-1] ** 2))
     eigenvalues, bounds = [], []
     for start, weight in zip(z0.split(size), w.split(size, dim=1), strict=True):
@@ -316,29 +294,6 @@ def conditioning(
         # Rounding may leave a zero below zero.
         bounds.append(smallest_of(product).clamp(min=0).sum(dim=0))
     return Conditioning(torch.cat(eigenvalues), torch.cat(bounds))
-
-
-def weights_of(weights: Tensor | None, values: Tensor, loss_from: int) -> Tensor:
-    """Return the weights in the shape of the values, zero before `loss_from`."""
-    _checks.choice(loss_from, "loss_from", (0, 1))
-    if weights is None:
-        full = torch.ones_like(values)
-    else:
-        weights = _checks.all_finite(_checks.float_tensor(weights, "weights"), "weights").detach()
-        _checks.same_as(weights, "weights", values, "the states")
-        try:
-            full = weights.expand(values.shape).clone()
-        except RuntimeError as error:
-            raise ValueError(
-                "Expected `weights` to broadcast to (time, batch, 2*dim) = "
-                f"{tuple(values.shape)}; got {tuple(weights.shape)}."
-            ) from error
-        if bool((full < 0).any()):
-            raise ValueError(
-                f"Expected `weights` not to be negative; the smallest is {float(full.min()):g}."
-            )
-    full[:loss_from] = 0
-    return full
 
 
 def smallest_of(matrices: Hessians) -> Tensor:
@@ -376,9 +331,7 @@ def _derivative(value: Tensor, by: Tensor) -> Tensor:
 
 def batch_of_states(value: Any, field: Any) -> Tensor:
     """Return initial states (batch, 2*dim), detached."""
-    dim = (
-        field.dim if _checks.is_own_step(field) else as_field(field).dim
-    )  # a recurrent net is none
+    dim = field.dim if asked(field).own_step else as_field(field).dim
     z0: Tensor = _checks.state(value, "z0", int(dim)).detach()
     if z0.ndim != 2:
         raise ValueError(

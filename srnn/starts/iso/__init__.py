@@ -6,7 +6,18 @@ first one but at the minimiser of :math:`L(\hat z_0) = \sum_t \|\phi_t(\hat z_0)
 small problem of its own, and all of them are solved at once.
 """
 
-from srnn.starts.iso._optimise import METHODS, optimise_initial_state
+from srnn.starts.iso._methods import METHODS, Method
+from srnn.starts.iso._optimise import optimise_initial_state
+from srnn.starts.iso._problem import Problem
 from srnn.starts.iso._result import InitialStates, IsoStatus
+from srnn.starts.iso._solution import Solution
 
-__all__ = ["METHODS", "InitialStates", "IsoStatus", "optimise_initial_state"]
+__all__ = [
+    "METHODS",
+    "InitialStates",
+    "IsoStatus",
+    "Method",
+    "Problem",
+    "Solution",
+    "optimise_initial_state",
+]

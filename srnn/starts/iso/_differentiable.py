@@ -1,7 +1,5 @@
 """Whether a model can be differentiated in its start: asked once, before the work."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -18,27 +16,19 @@ def check_differentiable(problem: Problem, start: Tensor, method: str) -> None:
     by difference quotients of several lengths.  A model that detaches what it is given, or rounds
     it, has derivatives without its own part.
     """
-    if len(problem.observed) == 1:
+    if len(problem.observed.values) == 1:
         return
-    index = int((problem.counted > 0).to(torch.int8).argmax())
+    index = int((problem.observed.counted > 0).to(torch.int8).argmax())
     part = problem.take(slice(index, index + 1))
     size = torch.cat(
-        [half.abs().amax().expand(half.shape[-1]) for half in _checks.halves(part.observed)]
+        [half.abs().amax().expand(half.shape[-1]) for half in _checks.halves(part.observed.values)]
     )
     size = torch.where(size > 0, size, 1.0)
     generic = torch.arange(1, len(size) + 1, dtype=size.dtype, device=size.device)
     along = size * generic.cos()
     # Off the start, which may lie on a kink: coordinates that nobody observes begin at zero.
     z0 = start[index : index + 1] + size * (0.05 + 0.05 * generic.sin().abs())
-    step = Problem(
-        part.field,
-        part.integrator,
-        part.observed[:2],
-        part.weights[:2],
-        dt=part.dt,
-        substeps=part.substeps,
-        scale=part.scale,
-    )
+    step = part.of(part.observed.first(2))
     eps = torch.finfo(size.dtype).eps
     reach = eps ** (1 / 3) * 4.0 ** torch.arange(20, dtype=size.dtype, device=size.device)
     reach = reach[reach < 0.1][:, None]
@@ -48,7 +38,7 @@ def check_differentiable(problem: Problem, start: Tensor, method: str) -> None:
     except NO_SOLUTION:
         return  # the start is no good, as the methods will say
     text = (
-        f"{type(_inner(problem.field)).__name__} cannot be differentiated in its initial state, "
+        f"{problem.motion.name} cannot be differentiated in its initial state, "
         "which the optimisation needs"
     )
     try:
@@ -58,7 +48,7 @@ def check_differentiable(problem: Problem, start: Tensor, method: str) -> None:
     except RuntimeError as error:
         raise TypeError(f"{text}: {error}") from error
     # Without what an integrator adds to: the start itself.
-    base = along if problem.integrator is not None else torch.zeros_like(along)
+    base = torch.zeros_like(along) if problem.motion.own_step else along
     up, down = moved.chunk(2)
     by_values = ((up - down) / (2 * reach) - base) / size
     by_model = (jacobian @ along - base) / size
@@ -76,11 +66,3 @@ def check_differentiable(problem: Problem, start: Tensor, method: str) -> None:
             f"{text}: its derivatives are not those of its values. Does the model detach its "
             "input, or round it?"
         )
-
-
-def _inner(field: Any) -> Any:
-    """Return the user's own object inside a field."""
-    hamiltonian = getattr(field, "hamiltonian", None)
-    if hamiltonian is not None:
-        return hamiltonian
-    return getattr(field, "function", field)

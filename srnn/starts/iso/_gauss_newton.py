@@ -5,21 +5,11 @@ from torch import Tensor
 
 from srnn.starts.iso._problem import Normal, Problem
 from srnn.starts.iso._result import IsoStatus, cholesky, directions, equilibrated
+from srnn.starts.iso._solution import Solution
 
-__all__ = ["Solution", "gauss_newton"]
+__all__ = ["gauss_newton"]
 
 _FIRST_DAMPING, _LARGEST_DAMPING = 1e-3, 1e9
-
-
-class Solution:
-    """States with all that is known about them, filled in as trajectories come to their end."""
-
-    def __init__(self, start: Tensor, loss: Tensor) -> None:
-        count, device = len(start), start.device
-        self.states = start.clone()
-        self.loss = loss.clone()
-        self.iterations = torch.zeros(count, dtype=torch.int64, device=device)
-        self.status = torch.full_like(self.iterations, int(IsoStatus.MAX_ITERATIONS))
 
 
 def gauss_newton(
@@ -44,7 +34,7 @@ def gauss_newton(
     damping = torch.zeros_like(at.loss, dtype=torch.float64)
     wild = torch.zeros_like(good)  # whether the last trial not taken left the finite numbers
     steps_taken = torch.zeros_like(solution.iterations)
-    rounding = problem.rounding
+    rounding = problem.observed.rounding
     for tried in range(max_iterations + 1):
         now = at.take(active)
         step, promise = _step(now, torch.zeros_like(damping[active]), start.dtype)
@@ -64,7 +54,7 @@ def gauss_newton(
         taken = active[better]
         solution.iterations[active] += 1
         solution.states[taken] = trial[better]
-        hidden = finite & ~better & (promise <= part.blur(at.loss[active]))
+        hidden = finite & ~better & (promise <= part.observed.blur(at.loss[active]))
         at.put(taken, new.take(better.nonzero()[:, 0]))
         wild[active[~better]] = ~finite[~better]
         eased = torch.where(damping[active] > 10 * _FIRST_DAMPING, damping[active] / 10, 0.0)

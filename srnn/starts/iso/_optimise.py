@@ -1,69 +1,21 @@
 """The function a user calls: inputs checked, a method chosen, its results put together."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from srnn import _checks
+from srnn.data.residual import Observed, weights_of
 from srnn.data.trajectories import Trajectories
-from srnn.motion import integrators
-from srnn.motion.fields import as_field, weight_of
+from srnn.motion.motion import Motion, as_motion
+from srnn.nn.network import asked
 from srnn.starts.iso._differentiable import check_differentiable
-from srnn.starts.iso._gauss_newton import Solution, gauss_newton
+from srnn.starts.iso._methods import METHODS
 from srnn.starts.iso._problem import Problem
-from srnn.starts.iso._quasi_newton import SCIPY_GTOL, scipy_lbfgsb
 from srnn.starts.iso._result import InitialStates, IsoStatus, covariance
 
-__all__ = ["METHODS", "optimise_initial_state", "solve"]
-
-METHODS = ("gauss-newton", "scipy")
-"""The methods by name."""
-
-_ITERATIONS = {"gauss-newton": 50, "scipy": 10}
-
-
-def default_tolerance(dtype: torch.dtype) -> float:
-    """Relative decrease of a loss that counts as none, by the dtype of the states."""
-    return 1e-6 if dtype == torch.float32 else 1e-10
-
-
-def solve(
-    problem: Problem,
-    start: Tensor,
-    method: str,
-    *,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
-) -> Solution:
-    """Run a method by its name; the defaults are those of :func:`optimise_initial_state`."""
-    if max_iterations is None:
-        max_iterations = _ITERATIONS[method]
-    if tolerance is None:
-        tolerance = SCIPY_GTOL if method == "scipy" else default_tolerance(start.dtype)
-    run = gauss_newton if method == "gauss-newton" else scipy_lbfgsb
-    return run(problem, start, max_iterations=max_iterations, tolerance=tolerance)
-
-
-class _Given(NamedTuple):
-    """What is integrated, and how, whatever the user passed."""
-
-    field: Any
-    integrator: Any
-    time: float  # the field's unit of time
-    scale: Any
-    spacing: float | None = None  # the only one that is known
-    noise: tuple[float, float] | None = None  # of positions and of momenta
-    substeps: int = 1  # integrator steps between two observed states, unless dt says another
-
-    def weights(self, values: Tensor) -> Tensor | None:
-        """Weight of each coordinate, 1 in the geometric mean, where the noise is known."""
-        if self.noise is None:
-            return None
-        sigma_q, sigma_p = self.noise
-        dim = values.shape[-1] // 2
-        halves = [sigma_p / sigma_q] * dim + [sigma_q / sigma_p] * dim
-        return torch.tensor(halves, dtype=torch.float64).to(values)
+__all__ = ["optimise_initial_state"]
 
 
 @torch.inference_mode(False)  # the methods differentiate, also where a caller does not
@@ -151,11 +103,12 @@ def optimise_initial_state(
     """
     _checks.choice(method, "method", METHODS)
     _checks.choice(loss_from, "loss_from", (0, 1))
-    given = _given(model_or_system, integrator)
-    values, spacing, substeps = _observed(observed, dt, given)
+    motion = as_motion(model_or_system, integrator)
+    asked(motion.net).check_iso()
+    values, spacing, substeps = _observed(observed, dt, motion)
     if weights is None:
-        weights = given.weights(values)
-    counts = _weights(values, weights, mask)
+        weights = noise_ratio(motion.noise, values)
+    counts = weights_of(values, weights, mask)
     seen = (counts > 0) & torch.isfinite(values)
     if loss_from:  # state 0 is not in the sum, and is a good place to begin all the same
         counts = torch.cat((torch.zeros_like(counts[:1]), counts[1:]))
@@ -177,20 +130,14 @@ def optimise_initial_state(
         max_iterations = _checks.positive_int(max_iterations, "max_iterations")
     if tolerance is not None:
         tolerance = _checks.positive(tolerance, "tolerance")
-    problem = Problem(
-        given.field,
-        given.integrator,
-        values,
-        counts,
-        dt=spacing / given.time,
-        substeps=substeps,
-        scale=given.scale,
-    )
+    problem = Problem(motion, Observed(values, counts), dt=spacing, substeps=substeps)
     check_differentiable(problem, start, method)
-    solution = solve(problem, start, method, max_iterations=max_iterations, tolerance=tolerance)
+    solution = METHODS[method].solve(
+        problem, start, max_iterations=max_iterations, tolerance=tolerance
+    )
     matrix = problem.normal(solution.states).matrix
     spread, noise, free = covariance(
-        matrix, solution.loss, problem.counted, sigma, solution.loss.dtype
+        matrix, solution.loss, problem.observed.counted, sigma, solution.loss.dtype
     )
     arrived = solution.status == int(IsoStatus.CONVERGED)
     solution.status[free & arrived] = int(IsoStatus.UNDERDETERMINED)
@@ -209,35 +156,19 @@ def optimise_initial_state(
     )
 
 
-def _given(thing: Any, integrator: Any) -> _Given:
-    if hasattr(thing, "net") and hasattr(thing, "test_integrator"):  # a Model
-        method = thing.test_integrator if integrator is None else integrator
-        if thing.recurrent and integrator is not None:
-            raise ValueError(_own_step(thing.net, integrator))
-        time = thing.scale.time
-        known = thing.dt if thing.recurrent else None
-        method = integrators.rescaled(method, time)
-        noise = getattr(thing, "noise", None)
-        substeps = getattr(thing, "substeps", 1)
-        return _Given(thing.net, method, time, thing.scale, known, noise, substeps)
-    if _checks.is_own_step(thing):
-        if integrator is not None:
-            raise ValueError(_own_step(thing, integrator))
-        return _Given(thing, None, 1.0, None)
-    method = integrators.get("leapfrog" if integrator is None else integrator)
-    return _Given(as_field(thing), method, 1.0, None)
+def noise_ratio(noise: tuple[float, float] | None, values: Tensor) -> Tensor | None:
+    """Weight of each coordinate, 1 in the geometric mean, where the noise is known."""
+    if noise is None:
+        return None
+    sigma_q, sigma_p = noise
+    dim = values.shape[-1] // 2
+    halves = [sigma_p / sigma_q] * dim + [sigma_q / sigma_p] * dim
+    return torch.tensor(halves, dtype=torch.float64).to(values)
 
 
-def _own_step(net: Any, integrator: Any) -> str:
-    return (
-        f"{type(net).__name__} is its own step from one time to the next; leave `integrator` out, "
-        f"instead of {integrator!r}."
-    )
-
-
-def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, float, int]:
+def _observed(observed: Any, dt: float | None, motion: Motion) -> tuple[Tensor, float, int]:
     """Check the observations; return values, spacing and integrator steps in a spacing."""
-    substeps = given.substeps
+    substeps = motion.substeps
     if isinstance(observed, Trajectories):
         values, spacing = observed.values, observed.dt
         if observed.status is not None and bool((observed.status != 0).any()):
@@ -248,11 +179,7 @@ def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, f
         if dt is not None:
             ratio = spacing / _checks.positive(dt, "dt")
             substeps = max(1, round(ratio))
-            if substeps > 1 and given.integrator is None:
-                raise ValueError(
-                    f"{type(given.field).__name__} has learnt one step from an observed state to "
-                    "the next; leave `dt` out."
-                )
+            motion.check_substeps(substeps, "dt")
             if not _checks.same_spacing(ratio, substeps):
                 raise ValueError(
                     "Expected `dt` to be a whole fraction of the observed spacing, "
@@ -263,51 +190,17 @@ def _observed(observed: Any, dt: float | None, given: _Given) -> tuple[Tensor, f
         if dt is None:
             raise ValueError("Observations in a tensor need `dt`, the time between two states.")
         spacing = _checks.positive(dt, "dt")
-    if given.spacing is not None and not _checks.same_spacing(spacing, given.spacing):
-        raise ValueError(
-            f"{type(given.field).__name__} has learnt steps of dt={given.spacing!r} and knows no "
-            f"others; got dt={spacing!r}."
-        )
-    values = _checks.state(_checks.known_float(values, "observed"), "observed", given.field.dim)
+    motion.check_spacing(spacing)
+    values = _checks.state(_checks.known_float(values, "observed"), "observed", motion.dim)
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(
             "Expected `observed` to have shape (time, batch, 2*dim) and at least one state; got "
             f"{tuple(values.shape)}."
         )
-    weight = weight_of(given.field)
+    weight = motion.weight
     if weight is not None:
         _checks.same_as(values, "observed", weight, "model")
     return values.detach(), spacing, substeps
-
-
-def _weights(values: Tensor, weights: Tensor | None, mask: Tensor | None) -> Tensor:
-    """Weight of every observed number, zero where there is none."""
-    counts = torch.ones_like(values)
-    if weights is not None:
-        given = _spread(_checks.float_tensor(weights, "weights"), "weights", values)
-        if not bool((torch.isfinite(given) & (given >= 0)).all()):
-            raise ValueError("Expected `weights` to be finite and not negative.")
-        counts = counts * given.to(values)
-    if mask is not None:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise TypeError(
-                "Expected `mask` to be a tensor of bool, True where there is an observation; got "
-                f"{mask.dtype if isinstance(mask, Tensor) else type(mask).__name__}."
-            )
-        counts = torch.where(_spread(mask, "mask", values), counts, 0.0)
-    return counts
-
-
-def _spread(tensor: Tensor, name: str, values: Tensor) -> Tensor:
-    if tensor.shape == values.shape[:2]:
-        tensor = tensor[..., None]
-    try:
-        return tensor.to(values.device).expand_as(values)
-    except RuntimeError:
-        raise ValueError(
-            f"Expected `{name}` to have the shape of the observed states {tuple(values.shape)}, "
-            f"or (time, batch); got {tuple(tensor.shape)}."
-        ) from None
 
 
 def _start(values: Tensor, seen: Tensor, initial: Tensor | None) -> Tensor:

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from srnn.data.residual import Observed
 from srnn.errors import ConvergenceError
 from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._choice import as_gradient
-from srnn.motion.fields import as_field
-from srnn.motion.flow_map import flow_map
-from srnn.motion.rollout import rollout
+from srnn.motion.motion import Motion
 
 __all__ = ["NO_SOLUTION", "Normal", "Problem"]
 
@@ -52,85 +51,45 @@ class Normal(NamedTuple):
 
 
 class Problem:
-    r"""Residuals of rollouts from given starts: :math:`L(z_0) = \sum_{t,i} w_{ti} r_{ti}^2`.
+    r"""Residuals of a motion from given starts.
 
     Parameters
     ----------
-    field : field, Hamiltonian or recurrent network
-    integrator : Integrator or None
-    observed : Tensor, shape (time, batch, 2*dim)
-        Finite numbers, also where they do not count.
-    weights : Tensor, same shape
-        Zero where nothing was observed.
+    motion : Motion
+    observed : srnn.data.residual.Observed
+        In the motion's units.
     dt : float
         Time between observed states.
     substeps : int
         Integrator steps between two of them.
-    scale : srnn.scaling.Scale, optional
-        Units of the field, where they are not those of the observed states.
     gradient : str or srnn.adjoint.Gradient, optional
         How rollouts are differentiated, in the start alone.
     """
 
     def __init__(
         self,
-        field: Any,
-        integrator: Any,
-        observed: Tensor,
-        weights: Tensor,
+        motion: Motion,
+        observed: Observed,
         *,
         dt: float,
         substeps: int = 1,
-        scale: Any = None,
         gradient: str | Gradient | None = None,
     ) -> None:
         self.gradient = dataclasses.replace(as_gradient(gradient), weights=False)
-        self.field = field if integrator is None else as_field(field)
-        self.integrator = integrator
-        self.scale = None if scale is None else scale.beside(observed)
-        self.observed, self.weights = observed, weights
+        self.motion, self.observed = motion, observed
         self.dt, self.substeps = dt, substeps
+
+    def of(self, observed: Observed) -> "Problem":
+        """Make the same problem for other observations."""
+        how: dict[str, Any] = {"dt": self.dt, "substeps": self.substeps}
+        return Problem(self.motion, observed, gradient=self.gradient, **how)
 
     def take(self, index: Tensor | slice) -> "Problem":
         """Make the same problem for some of the trajectories."""
-        return Problem(
-            self.field,
-            self.integrator,
-            self.observed[:, index],
-            self.weights[:, index],
-            dt=self.dt,
-            substeps=self.substeps,
-            scale=self.scale,
-            gradient=self.gradient,
-        )
-
-    @property
-    def counted(self) -> Tensor:
-        """How many numbers count in each trajectory, shape (batch,)."""
-        return (self.weights > 0).sum(dim=(0, 2))
-
-    @property
-    def _size(self) -> Tensor:
-        """Sum of the squares of the observed numbers, weighted, shape (batch,)."""
-        return (self.weights * self.observed.square()).sum(dim=(0, 2))
-
-    @property
-    def rounding(self) -> Tensor:
-        """A loss that is nothing but rounding of the observed numbers, shape (batch,)."""
-        eps = torch.finfo(self.observed.dtype).eps
-        return (4 * eps) ** 2 * self._size
-
-    def blur(self, loss: Tensor) -> Tensor:
-        r"""How far rounding of the states may move a loss, shape (batch,).
-
-        Residuals r that are off by :math:`\epsilon z` move :math:`r^\top W r` by
-        :math:`2 \epsilon\, r^\top W z`.
-        """
-        eps = torch.finfo(self.observed.dtype).eps
-        return 8 * eps * (loss + (loss * self._size).sqrt())
+        return self.of(self.observed.take(index))
 
     def _how(self) -> dict[str, Any]:
-        return {"dt": self.dt, "steps": len(self.observed) - 1, "substeps": self.substeps}
+        return {"dt": self.dt, "steps": len(self.observed.values) - 1, "substeps": self.substeps}
 
     def _piecewise(
         self,
@@ -160,28 +119,19 @@ class Problem:
 
     def states(self, z0: Tensor) -> Tensor:
         """Rollouts from the starts, shape (time, batch, 2*dim)."""
-        if len(self.observed) == 1:
+        if len(self.observed.values) == 1:
             return z0[None]
-        scale = self.scale
-        start = z0 if scale is None else scale.encode(z0)
-        how = self._how() | {"gradient": self.gradient}
-        states = rollout(self.field, self.integrator, start, **how)
-        return states if scale is None else scale.decode(states)
+        return self.motion.rollout(z0, gradient=self.gradient, **self._how())
 
     def jacobians(self, z0: Tensor) -> Tensor:
         """Jacobians of the states in the starts, shape (time, batch, 2*dim, 2*dim)."""
         return self._states_and_jacobians(z0)[1]
 
     def _states_and_jacobians(self, z0: Tensor) -> tuple[Tensor, Tensor]:
-        if len(self.observed) == 1:
+        if len(self.observed.values) == 1:
             eye = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
             return z0[None], eye.expand(1, len(z0), *eye.shape)
-        scale = self.scale
-        start = z0 if scale is None else scale.encode(z0)
-        states, jacobians = flow_map(self.field, self.integrator, start, **self._how())
-        if scale is None:
-            return states, jacobians
-        return scale.decode(states), jacobians * (scale.factor[:, None] / scale.factor)
+        return self.motion.flow_map(z0, **self._how())
 
     def losses(self, z0: Tensor) -> Tensor:
         """Loss of each trajectory, shape (batch,)."""
@@ -189,7 +139,7 @@ class Problem:
             return self._piecewise(lambda part, z: (part._losses(z),), z0, len(z0), ((),))[0]
 
     def _losses(self, z0: Tensor) -> Tensor:
-        return (self.weights * (self.states(z0) - self.observed).square()).sum(dim=(0, 2))
+        return self.observed.loss(self.states(z0))
 
     def losses_and_gradients(self, z0: Tensor) -> tuple[Tensor, Tensor]:
         """Loss of each trajectory and its gradient, from one pass forth and one back.
@@ -208,7 +158,7 @@ class Problem:
                 gradient = torch.autograd.grad(loss.sum(), start)[0]
             return loss.detach(), gradient
 
-        size = max(1, _STATES // len(self.observed))
+        size = max(1, _STATES // len(self.observed.values))
         loss, gradient = self._piecewise(work, z0, size, ((), (z0.shape[-1],)))
         return loss, gradient
 
@@ -217,14 +167,13 @@ class Problem:
 
         def work(part: Problem, z: Tensor) -> tuple[Tensor, ...]:
             states, jacobians = part._states_and_jacobians(z)
-            residual = states - part.observed
+            seen = part.observed
             stacked = jacobians.transpose(0, 1).flatten(1, 2)  # (batch, time * 2d, 2d)
-            weighted = part.weights.transpose(0, 1).flatten(1)[..., None] * stacked
-            along = residual.transpose(0, 1).flatten(1)[:, None, :]
-            loss = (part.weights * residual.square()).sum(dim=(0, 2))
-            return loss, (along @ weighted)[:, 0], stacked.mT @ weighted
+            weighted = seen.weights.transpose(0, 1).flatten(1)[..., None] * stacked
+            along = (states - seen.values).transpose(0, 1).flatten(1)[:, None, :]
+            return seen.loss(states), (along @ weighted)[:, 0], stacked.mT @ weighted
 
-        time, _, two_d = self.observed.shape
+        time, _, two_d = self.observed.values.shape
         size = max(1, _JACOBIAN_NUMBERS // (time * two_d * two_d))
         with torch.no_grad():
             return Normal(*self._piecewise(work, z0, size, ((), (two_d,), (two_d, two_d))))

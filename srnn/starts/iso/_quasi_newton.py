@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srnn.starts.iso._gauss_newton import Solution
 from srnn.starts.iso._problem import Problem
 from srnn.starts.iso._result import IsoStatus
+from srnn.starts.iso._solution import Solution
 
 __all__ = ["SCIPY_GTOL", "scipy_lbfgsb"]
 
@@ -97,11 +97,11 @@ def _stalled(problem: Problem, states: Tensor) -> Tensor:
     loss, gradient = problem.losses_and_gradients(states)
     promise = _first_scale(problem) * gradient.square().sum(dim=-1) / 2
     ended = torch.full_like(loss, int(IsoStatus.STALLED), dtype=torch.int64)
-    ended[promise <= problem.blur(loss).sum()] = int(IsoStatus.CONVERGED)
+    ended[promise <= problem.observed.blur(loss).sum()] = int(IsoStatus.CONVERGED)
     return ended
 
 
 def _first_scale(problem: Problem) -> Tensor:
     """Inverse of a Hessian to begin with: twice the weights of the points, as if F_t were I."""
-    total = problem.weights.sum(dim=0).mean(dim=-1)
+    total = problem.observed.weights.sum(dim=0).mean(dim=-1)
     return torch.where(total > 0, 0.5 / torch.where(total > 0, total, 1.0), 1.0)

@@ -18,7 +18,8 @@ from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
 from srnn.motion.flow_map import flow_map
 from srnn.motion.integrators import Integrator
-from srnn.nn import MLP, HNet, QuadraticForm, QuadraticH
+from srnn.nn import MLP, QuadraticForm, QuadraticH
+from srnn.nn.network import asked
 from srnn.starts.optimised import Starts, noise_weights
 from srnn.training.guess.variable_projection import fit_quadratic
 from srnn.training.losses import window_loss
@@ -79,15 +80,6 @@ def _fit(form: QuadraticForm, x: Tensor, y: Tensor) -> None:
         form.vector.copy_(middle_y - matrix @ middle_x)
 
 
-def _forms(net: Any) -> tuple[QuadraticForm | None, QuadraticForm | None]:
-    """Return the quadratic terms of K and of V, where there are any."""
-    if isinstance(net, HNet):
-        return net.kinetic.form, net.potential.form
-    if isinstance(net, QuadraticH):
-        return net.kinetic, net.potential
-    return None, None
-
-
 def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     """Start the quadratic terms of `net` from the data.
 
@@ -113,10 +105,11 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     >>> least_squares(net, data.values, data.dt), round(net.potential.matrix.item(), 2)
     (True, 4.0)
     """
-    kinetic, potential = _forms(net)
-    if kinetic is None or potential is None:
+    forms = asked(net).quadratic_parts()
+    if forms is None:
         return False
-    _zero_last_layers(net)
+    kinetic, potential = forms
+    net.silence()
     values = values.double()
     q, p = _checks.halves((values[1:] + values[:-1]).flatten(0, 1) / 2)
     velocity, force = _checks.halves((values[1:] - values[:-1]).flatten(0, 1) / dt)
@@ -162,23 +155,28 @@ def variable_projection(
     >>> bool(abs(net.kinetic.matrix * net.potential.matrix - 4.0) < 0.2)  # the frequency squared
     True
     """
-    kinetic, potential = _forms(net)
-    if kinetic is None or potential is None:
-        if not (recipe.warm_start == "distil" and isinstance(net, HNet)):
-            return False
-        found, _ = _best_quadratic(integrator, windows, recipe, net.kinetic.weight)
+    forms, distilled = asked(net).quadratic_parts(), _distilled_parts(net, recipe)
+    if distilled is not None:
+        kinetic, potential = distilled
+        found, _ = _best_quadratic(integrator, windows, recipe, kinetic.weight)
         x = windows.values.flatten(0, 1)
         q, p = _checks.halves(x[:: max(1, len(x) // _DISTILLED)])
-        distil(net.kinetic.mlp, found.kinetic, p)
-        distil(net.potential.mlp, found.potential, q)
+        distil(kinetic, found.kinetic, p)
+        distil(potential, found.potential, q)
         return True
-    found, _ = _best_quadratic(integrator, windows, recipe, kinetic.vector)
-    _zero_last_layers(net)
+    if forms is None:
+        return False
+    found, _ = _best_quadratic(integrator, windows, recipe, forms[0].vector)
+    net.silence()
     with torch.no_grad():
-        for mine, new in ((kinetic, found.kinetic), (potential, found.potential)):
+        for mine, new in zip(forms, (found.kinetic, found.potential), strict=True):
             mine.matrix.copy_(new.symmetric)
             mine.vector.copy_(new.vector)
     return True
+
+
+def _distilled_parts(net: Any, recipe: Recipe) -> tuple[MLP, MLP] | None:
+    return asked(net).distilled_parts() if recipe.warm_start == "distil" else None
 
 
 def _best_quadratic(
@@ -377,15 +375,6 @@ def distil(mlp: MLP, form: QuadraticForm, x: Tensor) -> None:
         last.bias.zero_()
 
 
-def _zero_last_layers(net: Any) -> None:
-    """Silence the MLPs beside quadratic terms, so that H starts as those."""
-    if isinstance(net, HNet):
-        with torch.no_grad():
-            for mlp in (net.kinetic.mlp, net.potential.mlp):
-                for parameter in mlp.layers[-1].parameters():
-                    parameter.zero_()
-
-
 def if_better(
     net: nn.Module,
     integrator: Integrator | None,
@@ -450,6 +439,4 @@ def _watched_loss(
 
 def _has_start(net: Any, recipe: Recipe) -> bool:
     """Whether there is anything in a network that the data can start."""
-    plain = isinstance(net, HNet) and not net.quadratic
-    distilled = plain and recipe.warm_start == "distil"
-    return distilled or _forms(net)[0] is not None
+    return not (asked(net).quadratic_parts() is None and _distilled_parts(net, recipe) is None)

@@ -1,0 +1,176 @@
+"""What was observed, what of it counts, and by how much a prediction misses it.
+
+The one residual: training, initial states, their Hessian and the diagnosis measure by it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from srnn import _checks
+
+__all__ = ["Observed", "mean_square", "weights_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    r"""Observed states with the weight of each number: :math:`L = \sum_{t,i} w_{ti} r_{ti}^2`.
+
+    Parameters
+    ----------
+    values : Tensor, shape (time, batch, 2*dim)
+        Finite numbers, also where they do not count.
+    weights : Tensor, same shape
+        Zero where nothing was observed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> seen = Observed(torch.zeros(3, 1, 2), torch.tensor([1.0, 0.5]).expand(3, 1, 2))
+    >>> seen.loss(torch.ones(3, 1, 2)), seen.counted
+    (tensor([4.5000]), tensor([6]))
+    """
+
+    values: Tensor
+    weights: Tensor
+
+    def take(self, index: Tensor | slice) -> "Observed":
+        """Keep some of the trajectories, each as often as it is named."""
+        return Observed(self.values[:, index], self.weights[:, index])
+
+    def first(self, count: int) -> "Observed":
+        """Keep the first times."""
+        return Observed(self.values[:count], self.weights[:count])
+
+    @property
+    def counted(self) -> Tensor:
+        """How many numbers count in each trajectory, shape (batch,)."""
+        return (self.weights > 0).sum(dim=(0, 2))
+
+    def loss(self, states: Tensor) -> Tensor:
+        """Loss of each trajectory of a prediction, shape (batch,)."""
+        return (self.weights * (states - self.values).square()).sum(dim=(0, 2))
+
+    @property
+    def _size(self) -> Tensor:
+        """Sum of the squares of the observed numbers, weighted, shape (batch,)."""
+        return (self.weights * self.values.square()).sum(dim=(0, 2))
+
+    @property
+    def rounding(self) -> Tensor:
+        """A loss that is nothing but rounding of the observed numbers, shape (batch,)."""
+        eps = torch.finfo(self.values.dtype).eps
+        return (4 * eps) ** 2 * self._size
+
+    def blur(self, loss: Tensor) -> Tensor:
+        r"""How far rounding of the states may move a loss, shape (batch,).
+
+        Residuals r that are off by :math:`\epsilon z` move :math:`r^\top W r` by
+        :math:`2 \epsilon\, r^\top W z`.
+        """
+        eps = torch.finfo(self.values.dtype).eps
+        return 8 * eps * (loss + (loss * self._size).sqrt())
+
+
+def weights_of(
+    values: Tensor,
+    weights: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    loss_from: int = 0,
+) -> Tensor:
+    """Give the weight of every observed number, zero where it does not count.
+
+    Parameters
+    ----------
+    values : Tensor, shape (time, batch, 2*dim)
+    weights : Tensor, optional
+        Not negative; of a shape that broadcasts to that of `values`, or (time, batch).
+    mask : Tensor of bool, optional
+        True where there is an observation; shapes as for `weights`.
+    loss_from : {0, 1}
+        First time that counts.
+
+    Returns
+    -------
+    Tensor, shape (time, batch, 2*dim)
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape does not fit, a weight is negative or not finite, or `mask` is not of bool.
+
+    Examples
+    --------
+    >>> import torch
+    >>> weights_of(torch.zeros(3, 1, 2), mask=torch.tensor([[True], [True], [False]]))[:, 0, 0]
+    tensor([1., 1., 0.])
+    """
+    _checks.choice(loss_from, "loss_from", (0, 1))
+    full = torch.ones_like(values)
+    if weights is not None:
+        given = _spread(_checks.float_tensor(weights, "weights").detach(), "weights", values)
+        if not bool((torch.isfinite(given) & (given >= 0)).all()):
+            raise ValueError(
+                "Expected `weights` to be finite and not negative; the smallest is "
+                f"{float(given.min()):g}."
+            )
+        full = full * given.to(values)
+    if mask is not None:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise TypeError(
+                "Expected `mask` to be a tensor of bool, True where there is an observation; got "
+                f"{mask.dtype if isinstance(mask, Tensor) else type(mask).__name__}."
+            )
+        full = torch.where(_spread(mask, "mask", values), full, 0.0)
+    full[:loss_from] = 0
+    return full
+
+
+def _spread(tensor: Tensor, name: str, values: Tensor) -> Tensor:
+    if tensor.shape == values.shape[:2]:
+        tensor = tensor[..., None]
+    try:
+        return tensor.to(values.device).expand_as(values)
+    except RuntimeError:
+        raise ValueError(
+            f"Expected `{name}` to have the shape of the observed states {tuple(values.shape)}, "
+            f"or (time, batch), or to broadcast to it; got {tuple(tensor.shape)}."
+        ) from None
+
+
+def mean_square(
+    prediction: Tensor, target: Tensor, weights: Tensor | None = None, trim: float = 0.0
+) -> Tensor:
+    """Mean squared residual of a batch, weighted, without the worst trajectories.
+
+    Parameters
+    ----------
+    prediction, target : Tensor, shape (time, batch, 2*dim)
+    weights : Tensor, optional
+        Of each squared residual, of a shape that broadcasts.
+    trim : float
+        Share of the trajectories, those with the largest residuals, that is left out.
+
+    Returns
+    -------
+    Tensor, shape ()
+
+    Examples
+    --------
+    >>> import torch
+    >>> wild = torch.tensor([[[1.0, 1.0], [9.0, 9.0]]])
+    >>> mean_square(wild, torch.zeros(1, 2, 2), trim=0.5).item()
+    1.0
+    """
+    if weights is None and not trim:
+        return nn.functional.mse_loss(prediction, target)
+    square = (prediction - target).square()
+    if weights is not None:
+        square = square * weights
+    if not trim:
+        return square.mean()
+    each = square.mean(dim=(0, -1))
+    kept = max(1, round((1 - trim) * len(each)))
+    return each.topk(kept, largest=False, sorted=False).values.mean()
