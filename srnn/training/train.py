@@ -155,9 +155,9 @@ def _fingerprint(run: Run) -> str:
     # the cosine schedule looks ahead to the last epoch.
     del recipe["patience"], recipe["least_rate"], recipe["max_seconds"]
     # Nor does the way to the same gradient, but for rounding.
-    del recipe["gradient"]
-    if (way := as_gradient(run.recipe.gradient).name) == "continuous":
-        recipe["gradient"] = way
+    recipe["gradient"] = as_gradient(run.recipe.gradient).name
+    if recipe["gradient"] != "continuous":
+        del recipe["gradient"]
     if run.recipe.scheduler != "cosine":
         del recipe["epochs"]
     tensors = run.motion.state_dict()
