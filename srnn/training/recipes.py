@@ -12,7 +12,7 @@ from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._choice import as_gradient
 from srnn.starts.iso import METHODS
 
-__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "RETIRED", "WITH_ISO", "WITH_WALLS", "Recipe"]
+__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "WITH_WALLS", "Recipe"]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
