@@ -15,8 +15,9 @@ from srnn import _checks
 from srnn._types import Defect, Half, JacobianSeries, SingularPairs, State, StateSeries
 from srnn.motion import integrators
 from srnn.motion.fields import Field, as_field, weight_of
-from srnn.motion.integrators import RungeKutta, Splitting, Tao
+from srnn.motion.integrators import says
 from srnn.motion.rollout import rollout
+from srnn.nn.network import asked
 
 __all__ = [
     "TangentField",
@@ -25,7 +26,6 @@ __all__ = [
     "symplectic_defect",
 ]
 
-_LIFTED = (Splitting, RungeKutta, Tao)
 # Numbers kept at a time for one piece of the batch, so that memory does not grow with the batch.
 _PIECE = 1 << 22
 
@@ -161,7 +161,7 @@ def flow_map(
     >>> F.shape, bool((torch.linalg.det(F) - 1).abs().max() < 1e-12)
     (torch.Size([51, 1, 2, 2]), True)
     """
-    recurrent = _checks.is_own_step(field)
+    recurrent = asked(field).own_step
     how: dict[str, Any] = {"dt": dt, "steps": steps, "substeps": substeps}
     if not recurrent:
         field, integrator = as_field(field), integrators.get(integrator)
@@ -169,7 +169,7 @@ def flow_map(
     z0 = _checks.state(z0, "z0", dim)
     flat = z0.detach().reshape(-1, 2 * dim)
     count = _checks.positive_int(steps, "steps") + 1
-    if isinstance(integrator, _LIFTED) and TangentField(field, 1).closed_form:
+    if says(integrator, "lifts") and TangentField(field, 1).closed_form:
         work, size = _lifted, max(1, _PIECE // (count * 4 * dim * dim))
     else:
         substeps = _checks.positive_int(substeps, "substeps")

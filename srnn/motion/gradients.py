@@ -16,7 +16,7 @@ from srnn import _checks
 from srnn._types import State
 from srnn.motion import integrators
 from srnn.motion.fields import as_field
-from srnn.motion.integrators import Splitting, Tao
+from srnn.motion.integrators import Step
 from srnn.motion.rollout import rollout
 
 __all__ = ["norms_through_time"]
@@ -132,10 +132,13 @@ def _variables(field: Any, method: Any, state: Any) -> tuple[Tensor, ...]:
     """Tensors of a method's state that determine all that follows, each independently."""
     if isinstance(state, Tensor):
         return (state,)
-    if isinstance(method, Splitting) and (field.separable or not method.reuse):
-        return (method.read(state),)  # a kept force is that of these q and p
-    if method is field or isinstance(method, Tao):  # a recurrent network's memory; two copies
+    if method is field:  # a recurrent network's memory
         return tuple(state)
+    known: tuple[Tensor, ...] | None = (
+        method.variables(field, state) if isinstance(method, Step) else None
+    )
+    if known is not None:
+        return known
     raise ValueError(
         f"Expected a method whose state is (q, p); {getattr(method, 'name', method)!r} hands on "
         f"more than that to the next step of {type(getattr(field, 'function', field)).__name__}, "
@@ -152,9 +155,7 @@ def _state_of(field: Any, method: Any, like: Any, leaves: tuple[Tensor, ...]) ->
     """Make a method's state of `leaves`, the inverse of `_variables`."""
     if isinstance(like, Tensor):
         return leaves[0]
-    if isinstance(method, Splitting):
-        return method.init(field, leaves[0])
-    return type(like)(*leaves)
+    return method.resumed(field, like, leaves) if method is not field else type(like)(*leaves)
 
 
 def _pulled_back(

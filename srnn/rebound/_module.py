@@ -85,9 +85,7 @@ class WalledH(Network, nn.Module):
         return {**parts, "picture": picture, "rebounds": self.rebounds}
 
     @classmethod
-    def from_config(
-        cls, hamiltonian: Any, walls: Any, picture: list[int], rebounds: int
-    ) -> "WalledH":
+    def from_config(cls, **config: Any) -> "WalledH":
         """Build the module that a ``config`` describes; weights and picture are then loaded.
 
         Examples
@@ -97,11 +95,11 @@ class WalledH(Network, nn.Module):
         >>> WalledH.from_config(**net.config).inner.hidden
         (8,)
         """
-        kind, config = hamiltonian
-        inner = Network.known[kind].from_config(**config)
-        kind, config = walls
-        made = PictureWalls.known[kind](torch.zeros(picture), **config)
-        return cls(inner, made, rebounds=rebounds)
+        kind, inner = config["hamiltonian"]
+        hamiltonian = Network.known[kind].from_config(**inner)
+        kind, walls = config["walls"]
+        made = PictureWalls.known[kind](torch.zeros(config["picture"]), **walls)
+        return cls(hamiltonian, made, rebounds=config["rebounds"])
 
     # -- what a model asks ------------------------------------------------------------------------
 

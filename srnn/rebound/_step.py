@@ -10,7 +10,7 @@ from srnn import _checks
 from srnn._types import Half, State
 from srnn.motion import integrators
 from srnn.motion.fields import Field
-from srnn.motion.integrators import ImplicitMidpoint, Integrator, Tao
+from srnn.motion.integrators import Integrator
 from srnn.rebound._instant import corrected
 
 __all__ = ["Rebound", "Walls", "reflect", "with_rebound"]
@@ -114,9 +114,11 @@ class Rebound:
     tensor([[1., 1., 1., 2.]])
     """
 
+    one_dt = True  # no rebounds within those of other walls
+
     def __init__(self, method: str | Integrator, walls: Any, *, rebounds: int = 1) -> None:
         self.method = integrators.get(method)
-        if isinstance(self.method, (ImplicitMidpoint, Tao, Rebound)):
+        if integrators.says(self.method, "one_dt"):
             raise ValueError(
                 "Expected a method whose step may differ from trajectory to trajectory (a "
                 f"splitting such as 'leapfrog', or 'euler', 'rk4'); got {self.method.name!r}."

@@ -97,8 +97,9 @@ class ObservedStarts:
         """Whether it is too early to stop: what training waits for has not begun."""
         return False
 
-    def of(self, index: Tensor, epochs: int) -> None:
-        """Where the windows that `index` names begin; None for the first observed states."""
+    def of(self, index: Tensor, epochs: int) -> Tensor | None:
+        """Give where the windows that `index` names begin; None for the first observed states."""
+        return None
 
     def before_epoch(self, epochs: int) -> None:
         """Make ready for the epoch after so many."""

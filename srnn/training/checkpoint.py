@@ -1,6 +1,5 @@
 """Files: safetensors with a JSON header, no pickles, each written whole or not at all."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -100,13 +99,13 @@ def integrator_to_config(integrator: integrators.Integrator | None) -> Any:
         and integrators.get(integrator.name) == integrator
     ):
         return integrator.name
-    kind = type(integrator).__name__
-    if kind not in integrators.FAMILIES:
+    kind, config = type(integrator).__name__, getattr(integrator, "config", None)
+    if config is None or integrators.FAMILIES.get(kind) is not type(integrator):
         raise TypeError(
             f"Expected an integrator of a known family ({', '.join(integrators.FAMILIES)}) to "
-            f"save; got {kind}."
+            f"save; got {kind}. One of your own derives from srnn.integrators.Step."
         )
-    return {"kind": kind, **dataclasses.asdict(integrator)}  # type: ignore[call-overload]
+    return {"kind": kind, **config}
 
 
 def integrator_from_config(config: Any) -> integrators.Integrator | None:
@@ -121,10 +120,6 @@ def integrator_from_config(config: Any) -> integrators.Integrator | None:
         return None
     if isinstance(config, str):
         return integrators.get(config)
-    fields = {name: _as_tuple(value) for name, value in config.items() if name != "kind"}
-    integrator: integrators.Integrator = integrators.FAMILIES[config["kind"]](**fields)
+    fields = {name: value for name, value in config.items() if name != "kind"}
+    integrator: integrators.Integrator = integrators.FAMILIES[config["kind"]].from_config(**fields)
     return integrator
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value

@@ -46,7 +46,7 @@ from torch import Tensor, nn
 from srnn._types import State, StateSeries
 from srnn.motion import integrators
 from srnn.motion.fields import Field
-from srnn.motion.integrators import Integrator, RungeKutta
+from srnn.motion.integrators import Integrator, says
 
 __all__ = ["continuous_rollout"]
 
@@ -158,7 +158,7 @@ class _Continuous(torch.autograd.Function):
             series.append(method.read(state))
         states = torch.stack(series)
         ctx.field, ctx.h, ctx.substeps, ctx.parameters = field, h, substeps, parameters
-        ctx.solver = method if isinstance(method, RungeKutta) else integrators.get("rk4")
+        ctx.solver = method if says(method, "solves") else integrators.get("rk4")
         # Saved beside the states: z0 and the weights, for PyTorch's check that nobody has written
         # into them since.
         ctx.save_for_backward(states, z0 if z0.requires_grad else None, *parameters)

@@ -33,6 +33,7 @@ from srnn.motion.integrators._implicit import ImplicitMidpoint
 from srnn.motion.integrators._protocol import Integrator
 from srnn.motion.integrators._runge_kutta import RungeKutta
 from srnn.motion.integrators._splitting import Splitting
+from srnn.motion.integrators._step import Step, says
 from srnn.motion.integrators._table import FAMILIES, available, get, rescaled
 from srnn.motion.integrators._tao import Tao
 
@@ -42,8 +43,10 @@ __all__ = [
     "Integrator",
     "RungeKutta",
     "Splitting",
+    "Step",
     "Tao",
     "available",
     "get",
     "rescaled",
+    "says",
 ]

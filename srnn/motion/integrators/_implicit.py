@@ -1,6 +1,7 @@
 """The implicit midpoint rule."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,12 +9,13 @@ from torch import Tensor
 from srnn._types import State
 from srnn.errors import ConvergenceError
 from srnn.motion.fields import Field
+from srnn.motion.integrators._step import Step
 
 __all__ = ["ImplicitMidpoint"]
 
 
 @dataclass(frozen=True)
-class ImplicitMidpoint:
+class ImplicitMidpoint(Step):
     r"""The implicit midpoint rule, symplectic for every H.
 
     .. math:: z_{n+1} = z_n + \Delta t\, f\big((z_n + z_{n+1})/2\big)
@@ -41,6 +43,8 @@ class ImplicitMidpoint:
     name: str = "implicit-midpoint"
     order: int = 2
     symplectic: bool = True
+    one_dt: ClassVar[bool] = True
+    exact_twice: ClassVar[bool] = False
     iterations: int = 30
 
     def init(self, field: Field, z0: State) -> State:

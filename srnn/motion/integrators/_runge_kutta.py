@@ -1,6 +1,7 @@
 """Explicit Runge-Kutta methods: Butcher tables."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,12 +9,13 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import State
 from srnn.motion.fields import Field
+from srnn.motion.integrators._step import Step
 
 __all__ = ["RungeKutta"]
 
 
 @dataclass(frozen=True)
-class RungeKutta:
+class RungeKutta(Step):
     """An explicit Runge-Kutta method, by its Butcher table (autonomous, so without nodes).
 
     Parameters
@@ -45,6 +47,8 @@ class RungeKutta:
     matrix: tuple[tuple[float, ...], ...]
     weights: tuple[float, ...]
     symplectic: bool = False
+    lifts: ClassVar[bool] = True
+    solves: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         lengths = [len(row) for row in self.matrix]

@@ -1,7 +1,7 @@
 """Splitting methods: lists of kicks and drifts."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import State
 from srnn.motion.fields import Field
+from srnn.motion.integrators._step import Step
 
 __all__ = ["Splitting"]
 
@@ -21,7 +22,7 @@ class _Split(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Splitting:
+class Splitting(Step):
     """A list of kicks and drifts.
 
     Parameters
@@ -54,6 +55,7 @@ class Splitting:
     stages: tuple[tuple[str, float], ...]
     reuse: bool = False
     symplectic: bool = True
+    lifts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for kind, _ in self.stages:
@@ -91,6 +93,14 @@ class Splitting:
                 if not (field.separable or self.reuse):
                     velocity = None
         return _Split(q, p, velocity, force)
+
+    def variables(self, field: Field, state: _Split) -> tuple[Tensor, ...] | None:
+        """(q, p), of which a kept rate is a function; not where a rate is used again elsewhere."""
+        return (self.read(state),) if field.separable or not self.reuse else None
+
+    def resumed(self, field: Field, like: _Split, variables: tuple[Tensor, ...]) -> _Split:
+        """Begin anew."""
+        return self.init(field, variables[0])
 
     def read(self, state: _Split) -> State:
         """(q, p) of a state."""

@@ -7,6 +7,7 @@ from srnn.motion.integrators._implicit import ImplicitMidpoint
 from srnn.motion.integrators._protocol import Integrator
 from srnn.motion.integrators._runge_kutta import RungeKutta
 from srnn.motion.integrators._splitting import Splitting
+from srnn.motion.integrators._step import Step
 from srnn.motion.integrators._tao import Tao
 
 __all__ = ["FAMILIES", "available", "get", "rescaled"]
@@ -55,9 +56,8 @@ _METHODS: tuple[Splitting | RungeKutta | ImplicitMidpoint | Tao, ...] = (
     Tao("tao2", 2, (1.0,)),
     Tao("tao4", 4, _YOSHIDA4),
 )
-FAMILIES: dict[str, Any] = {
-    family.__name__: family for family in (Splitting, RungeKutta, ImplicitMidpoint, Tao)
-}
+FAMILIES: dict[str, Any] = Step.known
+"""The classes of steps by name: what a file may hold."""
 _BY_NAME = {method.name: method for method in _METHODS}
 
 
@@ -103,8 +103,8 @@ def get(integrator: str | Integrator) -> Integrator:
 def rescaled(integrator: str | Integrator | None, time: float) -> Integrator | None:
     """Return the integrator for a system whose unit of time is `time` of the user's.
 
-    A method whose parameters have a unit of time says so by a method ``in_units`` (only
-    :class:`Tao` does); any other is returned as it is, and so is None, the recurrent networks'.
+    A method whose parameters have a unit of time says so by a method ``in_units``; any other is
+    returned as it is, and so is None, the recurrent networks'.
 
     Parameters
     ----------

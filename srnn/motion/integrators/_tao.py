@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import State
 from srnn.motion.fields import Field
+from srnn.motion.integrators._step import Step
 
 __all__ = ["Tao"]
 
@@ -20,7 +21,7 @@ class _Extended(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tao:
+class Tao(Step):
     r"""Explicit symplectic integration of a non-separable H, Tao (2016).
 
     Phase space is doubled, and the extended Hamiltonian
@@ -61,6 +62,8 @@ class Tao:
     substeps: tuple[float, ...]
     omega: float = 5.0
     symplectic: bool = True
+    one_dt: ClassVar[bool] = True
+    lifts: ClassVar[bool] = True
 
     def in_units(self, time: float) -> "Tao":
         """Return the method for a system whose unit of time is `time` of this one's.
@@ -123,6 +126,10 @@ class Tao:
         cos, sin = float(torch.cos(angle)), float(torch.sin(angle))
         turned = torch.cat((cos * u + sin * v, cos * v - sin * u), dim=-1)
         return _Extended((total + turned) / 2, (total - turned) / 2)
+
+    def variables(self, field: Field, state: _Extended) -> tuple[Tensor, ...]:
+        """Both copies."""
+        return tuple(state)
 
     def read(self, state: _Extended) -> State:
         """(q, p) of a state; the second copy is left out."""

@@ -13,7 +13,6 @@ from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
 from srnn.motion.fields import as_field
 from srnn.motion.flow_map import flow_map, rows_at_once
-from srnn.motion.integrators import ImplicitMidpoint
 from srnn.motion.motion import Motion
 from srnn.nn.network import asked
 
@@ -344,7 +343,7 @@ def batch_of_states(value: Any, field: Any) -> Tensor:
 def _exact_second_derivatives(integrator: Any) -> None:
     if integrator is None:
         return
-    if isinstance(integrators.get(integrator), ImplicitMidpoint):
+    if not integrators.says(integrators.get(integrator), "exact_twice"):
         raise ValueError(
             "The second derivatives of 'implicit-midpoint' are not exact (its last Newton step "
             "holds the Jacobian fixed), and the curvature of the residual needs them. Use 'tao2' "
