@@ -1022,7 +1022,7 @@ NOT_RUN = {
         srnn.experiments.reproduction.Failure srnn.experiments.reproduction.Fit
         srnn.experiments.reproduction.Job srnn.experiments.reproduction.jobs
         srnn.experiments.reproduction.run srnn.experiments.reproduction.sweep
-        srnn.experiments.reproduction.unfinished srnn.experiments.reproduction.Problem
+        srnn.experiments.reproduction.unfinished srnn.experiments.reproduction.Draw
         srnn.experiments.reproduction.problem srnn.experiments.reproduction.evaluate
         srnn.experiments.reproduction.published srnn.experiments.reproduction.row_label
         """,
