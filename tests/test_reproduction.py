@@ -241,7 +241,7 @@ def test_capped_training_stops_by_time_and_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = capped(small(epochs=500), 2.0)
-    epoch, done = srnn.run.Run.epoch, 0
+    epoch, done = srnn.training.run.Run.epoch, 0
 
     def killed(run: Any) -> None:
         nonlocal done
@@ -251,7 +251,7 @@ def test_capped_training_stops_by_time_and_goes_on_from_its_checkpoint(
         done += 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(srnn.run.Run, "epoch", killed)
+        patch.setattr(srnn.training.run.Run, "epoch", killed)
         slow_clock(patch, 4.0)
         with pytest.raises(KeyboardInterrupt):
             run(job, tmp_path)
