@@ -235,7 +235,7 @@ def test_an_interrupted_call_made_again_goes_on(data, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("srnn.training.run.Run.epoch", interrupted)
-        patch.setattr("srnn.training.train.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        patch.setattr("srnn.training.loop.time.monotonic", iter(range(0, 10**6, 10)).__next__)
         with pytest.raises(KeyboardInterrupt):
             model.fit(data, checkpoint=tmp_path / "run", **settings)
     drawn = model.generator.get_state()
@@ -286,7 +286,7 @@ def test_a_run_with_optimised_starts_goes_on_to_the_same_bits(
 
     with monkeypatch.context() as patch:
         patch.setattr("srnn.training.run.Run.epoch", interrupted)
-        patch.setattr("srnn.training.train.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        patch.setattr("srnn.training.loop.time.monotonic", iter(range(0, 10**6, 10)).__next__)
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / "run")
     ended.clear()

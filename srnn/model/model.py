@@ -28,9 +28,9 @@ from srnn.starts.iso._problem import Problem
 from srnn.starts.optimised import Starts
 from srnn.training import checkpoint
 from srnn.training.guess import warm_start
+from srnn.training.loop import check_checkpoint, check_data, check_validation, train
 from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, WITH_WALLS, Recipe
 from srnn.training.run import History
-from srnn.training.train import check_checkpoint, check_data, check_validation, train
 
 __all__ = ["FORMAT", "Model"]
 
