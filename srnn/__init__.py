@@ -73,7 +73,7 @@ __all__ = [
 ]
 
 
-# Where the modules stand that had, or have, another public address.
+# Where the modules stand whose public address is another; srnn-stubs says it to type checkers.
 _ADDRESSES = {
     "_arrays": "data._arrays",
     "scaling": "motion.scaling",
@@ -117,12 +117,13 @@ class _Addresses(MetaPathFinder, Loader):
         """Give the module itself, which keeps what it is called by."""
         assert spec.origin is not None
         module = import_module(spec.origin)
-        self._own = module.__spec__
+        spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Leave a module as it is that has run already."""
-        module.__spec__ = self._own
+        assert module.__spec__ is not None  # that of the address, which import has just set
+        module.__spec__ = module.__spec__.loader_state
 
 
 sys.meta_path.insert(0, _Addresses())

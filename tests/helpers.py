@@ -44,7 +44,7 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let every look at the clock of training take so long."""
     ticks = itertools.count(0.0, seconds)
     clock = types.SimpleNamespace(monotonic=lambda: next(ticks))
-    monkeypatch.setattr("srnn.training.time", clock)
+    monkeypatch.setattr("srnn.training.loop.time", clock)
 
 
 class JointHNet(torch.nn.Module):

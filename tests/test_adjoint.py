@@ -766,13 +766,13 @@ def test_activations_are_computed_as_often_as_the_table_says(
 def test_what_is_large_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     net, z0 = hnet(), randn(0, 3, 4)
     kept = []
-    choose = _function.Run.keep
+    choose = _function.Pass.keep
 
     def spy(*args: Any) -> Any:
         kept.append(choose(*args).activations)
         return choose(*args)
 
-    monkeypatch.setattr(_function.Run, "keep", spy)
+    monkeypatch.setattr(_function.Pass, "keep", spy)
     small = derived(net, "leapfrog", z0, None)
     monkeypatch.setattr(_function, "_STORED", 100)
     assert_same(derived(net, "leapfrog", z0, None), small)

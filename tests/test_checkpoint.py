@@ -160,7 +160,7 @@ def fit(data, path, *, seed=0, epochs=4, hidden=8, **settings):
 def test_a_finished_run_is_not_done_again(data, tmp_path, monkeypatch):
     path = tmp_path / "run"
     model, history = fit(data, path)
-    monkeypatch.setattr("srnn.run.Run.epoch", lambda self: pytest.fail("trained again"))
+    monkeypatch.setattr("srnn.training.run.Run.epoch", lambda self: pytest.fail("trained again"))
     again, restored = fit(data, path)
     assert restored == history
     for a, b in zip(model.net.parameters(), again.net.parameters(), strict=True):
@@ -219,7 +219,7 @@ def test_an_interrupted_call_made_again_goes_on(data, tmp_path, monkeypatch):
     """As in a notebook: stop the cell, look, run the cell again."""
     model = srnn.SRNN(3, 8, generator=seeded())
     settings = {"epochs": 6, "patience": None, "progress": False}
-    epoch, done = srnn.run.Run.epoch, []
+    epoch, done = srnn.training.run.Run.epoch, []
 
     def interrupted(run):
         if len(done) == 3:
@@ -228,8 +228,8 @@ def test_an_interrupted_call_made_again_goes_on(data, tmp_path, monkeypatch):
         done.append(run.history.epochs)
 
     with monkeypatch.context() as patch:
-        patch.setattr("srnn.run.Run.epoch", interrupted)
-        patch.setattr("srnn.training.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        patch.setattr("srnn.training.run.Run.epoch", interrupted)
+        patch.setattr("srnn.training.loop.time.monotonic", iter(range(0, 10**6, 10)).__next__)
         with pytest.raises(KeyboardInterrupt):
             model.fit(data, checkpoint=tmp_path / "run", **settings)
     drawn = model.generator.get_state()
@@ -260,17 +260,17 @@ def test_a_run_with_optimised_starts_goes_on_to_the_same_bits(
         model = srnn.SRNN(3, hamiltonian=net, generator=seeded())
         return model, model.fit(noisy.to(torch.float64), checkpoint=path, **settings)
 
-    original = srnn.run.Run._schedule
+    original = srnn.training.run.Run._schedule
 
     def remember(run, watched):
         original(run, watched)
         for name, starts in (("training", run.starts), ("held out", run.held_out_starts)):
             ended[name] = {k: v.clone() for k, v in starts.state().items()}
 
-    monkeypatch.setattr("srnn.run.Run._schedule", remember)
+    monkeypatch.setattr("srnn.training.run.Run._schedule", remember)
     undisturbed, expected = fit(None)
     states = dict(ended)
-    epoch, count = srnn.run.Run.epoch, []
+    epoch, count = srnn.training.run.Run.epoch, []
 
     def interrupted(run):
         if len(count) == done:
@@ -279,8 +279,8 @@ def test_a_run_with_optimised_starts_goes_on_to_the_same_bits(
         count.append(1)
 
     with monkeypatch.context() as patch:
-        patch.setattr("srnn.run.Run.epoch", interrupted)
-        patch.setattr("srnn.training.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        patch.setattr("srnn.training.run.Run.epoch", interrupted)
+        patch.setattr("srnn.training.loop.time.monotonic", iter(range(0, 10**6, 10)).__next__)
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / "run")
     ended.clear()
@@ -318,7 +318,7 @@ def test_an_interrupt_keeps_the_best_weights(data, monkeypatch):
         if len(seen) == 1:
             run.best = {k: v.clone() for k, v in run.net.state_dict().items()}
 
-    monkeypatch.setattr("srnn.run.Run.epoch", epoch)
+    monkeypatch.setattr("srnn.training.run.Run.epoch", epoch)
     with pytest.raises(KeyboardInterrupt):
         model.fit(data, progress=False)
     assert all(bool((weight == 0).all()) for weight in model.net.parameters())

@@ -152,7 +152,7 @@ def test_a_trajectory_does_not_depend_on_the_others(
     field, method = CASES[name]
     z0, observed = start_and_data(field, batch=5)
     together = iso_hessian(field, method, z0, observed, dt=0.2)
-    monkeypatch.setattr("srnn.flow_map._PIECE", 1)  # pieces of one trajectory
+    monkeypatch.setattr("srnn.motion.flow_map._PIECE", 1)  # pieces of one trajectory
     pieces = iso_hessian(field, method, z0, observed, dt=0.2)
     alone = iso_hessian(field, method, z0[3:4], observed[:, 3:4], dt=0.2)
     for part in ("loss", "gradient", "gauss_newton", "curvature", "smallest"):
@@ -255,7 +255,7 @@ def test_conditioning_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     z0, weights = 0.2 * randn(5, 4, 4), randn(6, 6, 4, 4).square()
     how: dict[str, Any] = {"dt": 0.2, "steps": 5, "weights": weights}
     whole = conditioning(HenonHeiles(), "leapfrog", z0, **how)
-    monkeypatch.setattr("srnn.convexity._hessian._PIECE", 1)
+    monkeypatch.setattr("srnn.starts.convexity._hessian._PIECE", 1)
     pieces = conditioning(HenonHeiles(), "leapfrog", z0, **how)
     torch.testing.assert_close(pieces.eigenvalues, whole.eigenvalues, rtol=1e-12, atol=0)
     torch.testing.assert_close(pieces.bound, whole.bound, rtol=1e-10, atol=0)

@@ -121,7 +121,7 @@ def test_the_variational_equations_are_taken_where_second_derivatives_are_given(
 
     z0 = randn(0, 2, 4)
     other = flow_map(random_hnet(1), MyEuler(), z0, dt=0.1, steps=3)
-    monkeypatch.setattr("srnn.flow_map._transposed_twice", refuse)
+    monkeypatch.setattr("srnn.motion.flow_map._transposed_twice", refuse)
     same = flow_map(random_hnet(1), "euler", z0, dt=0.1, steps=3)
     torch.testing.assert_close(same, other, rtol=1e-13, atol=1e-14)
     with pytest.raises(AssertionError, match=r"^differentiated the rollout$"):
@@ -224,8 +224,8 @@ def test_pieces_of_the_batch_give_the_same(name: str, monkeypatch: pytest.Monkey
         sizes.append(len(z0))
         return rollout(field, method, z0, **how)
 
-    monkeypatch.setattr("srnn.flow_map.rollout", counted)
-    monkeypatch.setattr("srnn.flow_map._PIECE", 1)
+    monkeypatch.setattr("srnn.motion.flow_map.rollout", counted)
+    monkeypatch.setattr("srnn.motion.flow_map._PIECE", 1)
     pieces = flow_map(field, method, z0, dt=0.1, steps=3)
     assert sizes == [1] * 5
     torch.testing.assert_close(pieces, whole, rtol=1e-13, atol=1e-14)

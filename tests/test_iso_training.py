@@ -152,7 +152,9 @@ def test_the_windows_of_a_trajectory_have_starts_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[int] = []
-    monkeypatch.setattr("srnn.run.Run.epoch", lambda run: seen.append(len(run.starts.z0)) or 1 / 0)
+    monkeypatch.setattr(
+        "srnn.training.run.Run.epoch", lambda run: seen.append(len(run.starts.z0)) or 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         plain().fit(observed(10), iso=True, window=4, validation=0, progress=False)
     assert seen == [10 * 7]
@@ -404,7 +406,7 @@ def test_true_is_the_best_known_and_a_name_is_that_method(monkeypatch: pytest.Mo
         seen.append((recipe.iso, recipe.patience))
         return srnn.History()
 
-    monkeypatch.setattr("srnn.model.train", spy)
+    monkeypatch.setattr("srnn.model.model.train", spy)
     for iso in (True, *ISO_METHODS, False, None):
         plain().fit(observed(8), iso=iso)
     plain().fit(observed(8), iso=True, patience=7)
@@ -577,7 +579,7 @@ def test_an_interrupted_fit_keeps_no_noise_of_an_earlier_one(
     def stop(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("srnn.model.train", stop)
+    monkeypatch.setattr("srnn.model.model.train", stop)
     with pytest.raises(KeyboardInterrupt):
         model.fit(observed(20), iso=False, epochs=1, progress=False)
     assert (model.iso, model.noise) == (False, None)

@@ -478,7 +478,7 @@ def test_a_failure_while_preparing_leaves_the_model_as_it_was(data, monkeypatch)
                 weight.zero_()
         raise MemoryError
 
-    monkeypatch.setattr("srnn.model.warm_start.if_better", fail)
+    monkeypatch.setattr("srnn.model.model.warm_start.if_better", fail)
     model = srnn.SRNN(4, 8, dtype=torch.float64, generator=seeded())
     before = state_of(model)
     with pytest.raises(MemoryError):

@@ -38,7 +38,7 @@ from srnn.experiments.reproduction import (
 )
 from srnn.experiments.reproduction._publish import publish
 from srnn.experiments.reproduction._work import _model, _settings, finished, job_weights, problem
-from srnn.training import train as training
+from srnn.training import loop
 
 EVERY = jobs("all")
 CELLS = {cell.path(job.seed): (job, cell) for job in EVERY for cell in job.cells}
@@ -241,7 +241,7 @@ def test_capped_training_stops_by_time_and_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = capped(small(epochs=500), 2.0)
-    epoch, done = srnn.run.Run.epoch, 0
+    epoch, done = srnn.training.run.Run.epoch, 0
 
     def killed(run: Any) -> None:
         nonlocal done
@@ -251,7 +251,7 @@ def test_capped_training_stops_by_time_and_goes_on_from_its_checkpoint(
         done += 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(srnn.run.Run, "epoch", killed)
+        patch.setattr(srnn.training.run.Run, "epoch", killed)
         slow_clock(patch, 4.0)
         with pytest.raises(KeyboardInterrupt):
             run(job, tmp_path)
@@ -297,11 +297,11 @@ def test_a_killed_job_goes_on_inside_its_training(tmp_path: Path) -> None:
     code = f"""
 import itertools, os, signal, types, torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from srnn import training
+from srnn.training import loop
 from srnn.experiments.reproduction import Cell, Fit, Job, run
 torch.set_num_threads({torch.get_num_threads()})
 ticks = itertools.count(0.0, 2.0)  # a checkpoint every epoch
-training.time = types.SimpleNamespace(monotonic=lambda: next(ticks))
+loop.time = types.SimpleNamespace(monotonic=lambda: next(ticks))
 left = {each * completed + 1}
 def hook(*_):
     global left
@@ -477,7 +477,7 @@ class Midway(Fit):
         steps = again if first.exists() else first
         if steps == first:
             ticks = itertools.count(0.0, 2.0)  # a checkpoint every epoch
-            training.time = types.SimpleNamespace(monotonic=lambda: next(ticks))  # type: ignore[assignment]
+            loop.time = types.SimpleNamespace(monotonic=lambda: next(ticks))  # type: ignore[assignment]
 
         def count(*_: Any) -> None:
             with steps.open("a") as file:

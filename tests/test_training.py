@@ -201,19 +201,19 @@ def test_weights_go_back_to_the_best_when_the_rate_is_cut(monkeypatch):
     """With a loss that only rises, every cut returns to the start."""
     ends = {}
     rising = iter(range(1000))
-    monkeypatch.setattr("srnn.run.Run._held_out_loss", lambda self: next(rising))
+    monkeypatch.setattr("srnn.training.run.Run._held_out_loss", lambda self: next(rising))
     for restore in (True, False):
         model = small_model(seed=2)
         start = weights(model)
         seen = []
-        original = srnn.run.Run._schedule
+        original = srnn.training.run.Run._schedule
 
         def spy(run, watched, original=original, seen=seen):
             original(run, watched)
             seen.append(torch.cat([w.detach().flatten().clone() for w in run.net.parameters()]))
 
         with monkeypatch.context() as patch:
-            patch.setattr("srnn.run.Run._schedule", spy)
+            patch.setattr("srnn.training.run.Run._schedule", spy)
             model.fit(
                 chain_data(),
                 epochs=3,
@@ -229,7 +229,7 @@ def test_weights_go_back_to_the_best_when_the_rate_is_cut(monkeypatch):
 
 def test_a_start_that_overflows_is_no_mark_to_beat(monkeypatch):
     held_out = iter([math.nan, 3.0, 2.0, 4.0])
-    monkeypatch.setattr("srnn.run.Run._held_out_loss", lambda self: next(held_out))
+    monkeypatch.setattr("srnn.training.run.Run._held_out_loss", lambda self: next(held_out))
     history = small_model().fit(chain_data(), epochs=3, progress=False)
     assert history.best_epoch == 2
 
@@ -314,7 +314,7 @@ def test_a_tenth_is_held_out_by_default_and_none_in_the_papers_recipe(monkeypatc
         seen.append((len(training), None if held_out is None else len(held_out)))
         return srnn.History()
 
-    monkeypatch.setattr("srnn.model.train", spy)
+    monkeypatch.setattr("srnn.model.model.train", spy)
     data = chain_data(trajectories=50)
     small_model().fit(data)
     small_model(preset="paper").fit(data)

@@ -185,7 +185,7 @@ def _refuse_jumps(method: Any, own_step: bool) -> None:
 
 
 class Rollout(ModuleType):
-    """This module, which is called as its function: ``srnn.rollout(...)`` and all that is in it."""
+    """The module, which is called as its function: ``srnn.rollout(...)`` and all that is in it."""
 
     __call__ = staticmethod(rollout)
     rollout = staticmethod(rollout)

@@ -10,7 +10,7 @@ from srnn import _checks
 from srnn._types import Half
 from srnn.rebound._picture import on_picture
 from srnn.systems import Room
-from srnn.systems._contacts import Walls as Contacts
+from srnn.systems._contacts import Contacts
 from srnn.systems._outline import normals_of
 
 __all__ = ["KnownWalls"]

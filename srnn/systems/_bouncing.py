@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from srnn.systems._contacts import Index, Walls, falls_to_zero
+from srnn.systems._contacts import Contacts, Index, falls_to_zero
 from srnn.systems._outline import Array
 
 __all__ = ["Motion", "follow"]
@@ -47,7 +47,7 @@ class Motion(NamedTuple):
 
 
 def follow(
-    walls: Walls, x: Array, v: Array, times: Array, gravity: float, restitution: float
+    walls: Contacts, x: Array, v: Array, times: Array, gravity: float, restitution: float
 ) -> Motion:
     """Follow balls from `x` (n, 2) and `v` (n, 2) at time 0 through all `times`."""
     return _Engine(walls, x, v, times, gravity, restitution).run()
@@ -55,7 +55,7 @@ def follow(
 
 class _Engine:
     def __init__(
-        self, walls: Walls, x: Array, v: Array, times: Array, gravity: float, restitution: float
+        self, walls: Contacts, x: Array, v: Array, times: Array, gravity: float, restitution: float
     ) -> None:
         count = len(x)
         self.walls, self.times = walls, times

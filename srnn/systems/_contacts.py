@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from srnn.systems._outline import Array, normals_of
 
-__all__ = ["Walls", "falls_to_zero", "first_entry"]
+__all__ = ["Contacts", "falls_to_zero", "first_entry"]
 
 Index = NDArray[np.int64]
 
@@ -31,7 +31,7 @@ def falls_to_zero(s: Array, v: Array, a: Array) -> Array:
     return np.where(falls, time, np.inf)
 
 
-class Walls(NamedTuple):
+class Contacts(NamedTuple):
     """What the centre of a ball can meet.
 
     An edge is the line ``normal . x = offset``, between 0 and `length` of ``along . x - origin``;
@@ -56,7 +56,7 @@ class Walls(NamedTuple):
     @classmethod
     def of(
         cls, segments: Array, gaps: Array, normals: Array, radius: float, touch: float
-    ) -> "Walls":
+    ) -> "Contacts":
         """Return the walls of a room for a ball of a radius; `normals` are of both kinds of edges.
 
         An edge's free space is at the left of the way from its first end to its second.

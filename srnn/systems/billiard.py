@@ -9,7 +9,7 @@ from srnn._types import Energy, Half, Hessians, State, Status, TrajectoryValues
 from srnn.systems._base import SeparableSystem
 from srnn.systems._bounces import Bounces, sorted_bounces
 from srnn.systems._bouncing import Motion, follow
-from srnn.systems._contacts import Walls
+from srnn.systems._contacts import Contacts
 from srnn.systems._outline import Array, normals_of
 from srnn.systems._shared import uniform
 from srnn.systems._truth import OrbitStatus
@@ -296,7 +296,7 @@ class Billiard(SeparableSystem):
         room = self.room
         segments, gaps = room.segments.numpy(), room.gaps.numpy()
         normals = normals_of(np.concatenate((segments, gaps)))
-        walls = Walls.of(segments, gaps, normals, self.radius, room.touch)
+        walls = Contacts.of(segments, gaps, normals, self.radius, room.touch)
         size = max(1, _LARGEST_TABLE // max(1, len(walls.offset) + len(walls.corners)))
         x, v = z0[:, :2].numpy(), z0[:, 2:].numpy() / self.mass
         times = _grid(dt, steps)

@@ -17,7 +17,7 @@ from srnn.experiments.reproduction._cells import (
     Mode,
     jobs,
 )
-from srnn.experiments.reproduction._problems import Problem
+from srnn.experiments.reproduction._problems import Draw
 from srnn.experiments.reproduction._published import published
 from srnn.experiments.reproduction._results import row_label
 from srnn.experiments.reproduction._sweep import Failure, sweep, unfinished
@@ -29,11 +29,11 @@ __all__ = [
     "PRESETS",
     "TABLES",
     "Cell",
+    "Draw",
     "Failure",
     "Fit",
     "Job",
     "Mode",
-    "Problem",
     "evaluate",
     "jobs",
     "problem",

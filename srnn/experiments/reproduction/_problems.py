@@ -8,7 +8,7 @@ from srnn.data.trajectories import Trajectories
 from srnn.experiments import billiard
 from srnn.systems import Billiard, SpringChain, ThreeBody
 
-__all__ = ["DT", "OBSERVED", "Problem", "chain", "heavy_billiard", "three_body"]
+__all__ = ["DT", "OBSERVED", "Draw", "chain", "heavy_billiard", "three_body"]
 
 DT = {"chain": 0.1, "three-body": 1.0}
 OBSERVED = 10
@@ -19,7 +19,7 @@ _FIRST = {"chain": 6000, "three-body": 7000}
 _DIM = {"chain": 20, "three-body": 6}
 
 
-class Problem(NamedTuple):
+class Draw(NamedTuple):
     """One draw of a problem.
 
     Examples
@@ -49,7 +49,7 @@ def chain(
     training: int = 1000,
     tests: int = 32,
     states: int = 200,
-) -> Problem:
+) -> Draw:
     """Draw a chain of 20 masses and its trajectories (section 4).
 
     Parameters
@@ -65,7 +65,7 @@ def chain(
 
     Returns
     -------
-    Problem
+    Draw
 
     Examples
     --------
@@ -79,12 +79,10 @@ def chain(
     for count, length in ((tests, states), (training, OBSERVED)):
         data = system.simulate(count, steps=length - 1, dt=DT["chain"], generator=g)
         sets.append(data.with_noise(sigma, generator=g) if sigma else data)
-    return Problem(system, sets[1], sets[0], g)
+    return Draw(system, sets[1], sets[0], g)
 
 
-def three_body(
-    seed: int, *, training: int = 100, tests: int = 256, states: int = OBSERVED
-) -> Problem:
+def three_body(seed: int, *, training: int = 100, tests: int = 256, states: int = OBSERVED) -> Draw:
     """Draw orbits of three bodies, without noise (section 5).
 
     Parameters
@@ -97,7 +95,7 @@ def three_body(
 
     Returns
     -------
-    Problem
+    Draw
 
     Examples
     --------
@@ -110,10 +108,10 @@ def three_body(
     for count, length in ((tests, states), (training, OBSERVED)):
         data = system.simulate(count, steps=length - 1, dt=DT["three-body"], generator=g)
         sets.append(data.select(data.status == 0))
-    return Problem(system, sets[1], sets[0], g)
+    return Draw(system, sets[1], sets[0], g)
 
 
-def heavy_billiard(*, training: int = 5000, tests: int = 32, states: int = 61) -> Problem:
+def heavy_billiard(*, training: int = 5000, tests: int = 32, states: int = 61) -> Draw:
     """Draw the balls of :mod:`srnn.experiments.billiard` (section 6): one room, one seed.
 
     Parameters
@@ -125,7 +123,7 @@ def heavy_billiard(*, training: int = 5000, tests: int = 32, states: int = 61) -
 
     Returns
     -------
-    Problem
+    Draw
 
     Examples
     --------
@@ -133,4 +131,4 @@ def heavy_billiard(*, training: int = 5000, tests: int = 32, states: int = 61) -
     Trajectories(states=61, trajectories=2, dim=2, dt=0.1, dtype=float32)
     """
     test = billiard.draw_test(tests, states=states)
-    return Problem(Billiard(), billiard.draw_training(training), test, torch.Generator())
+    return Draw(Billiard(), billiard.draw_training(training), test, torch.Generator())

@@ -18,7 +18,7 @@ from srnn.experiments._store import made_with
 from srnn.experiments.reproduction._cells import Cell, Fit, Job
 from srnn.experiments.reproduction._problems import (
     OBSERVED,
-    Problem,
+    Draw,
     chain,
     heavy_billiard,
     three_body,
@@ -39,7 +39,7 @@ SHOWN = {"chain": slice(0, 20, 2), "three-body": slice(None), "billiard": slice(
 """Positions that are kept of it: every other of a chain's masses, and all of the others."""
 
 
-def problem(fit: Fit, seed: int) -> Problem:
+def problem(fit: Fit, seed: int) -> Draw:
     """Draw the data of a fit.
 
     Parameters
@@ -49,7 +49,7 @@ def problem(fit: Fit, seed: int) -> Problem:
 
     Returns
     -------
-    Problem
+    Draw
 
     Examples
     --------
@@ -66,7 +66,7 @@ def problem(fit: Fit, seed: int) -> Problem:
     return three_body(seed, **sizes)
 
 
-def _model(fit: Fit, drawn: Problem) -> Model:
+def _model(fit: Fit, drawn: Draw) -> Model:
     """Make the model of a fit, or what stands for one that needs no training."""
     if fit.problem == "billiard":
         return billiard.make(fit.net)
@@ -115,7 +115,7 @@ def _predict(cell: Cell, model: Model, test: Trajectories) -> Trajectories:
     return model.predict(start, steps=steps, iso=False, integrator=integrator, substeps=parts)
 
 
-def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
+def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
     """Measure a trained model as a cell asks.
 
     Parameters
@@ -123,7 +123,7 @@ def evaluate(cell: Cell, model: Any, drawn: Problem) -> dict[str, Any]:
     cell : Cell
     model : Model
         Of the cell's fit.
-    drawn : Problem
+    drawn : Draw
         Of the same fit and the model's seed.
 
     Returns
@@ -305,7 +305,7 @@ def _text(result: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _trained(job: Job, folder: Path, drawn: Problem) -> tuple[Any, dict[str, Any]]:
+def _trained(job: Job, folder: Path, drawn: Draw) -> tuple[Any, dict[str, Any]]:
     """Return the model of a job and what its training took, from its weights if they are there."""
     took: dict[str, Any] = {
         "epochs_done": 0,

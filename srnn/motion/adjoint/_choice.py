@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn.motion.adjoint._function import Run, run
+from srnn.motion.adjoint._function import Pass, run
 from srnn.motion.adjoint._network import Network
 from srnn.motion.adjoint._program import program
 from srnn.motion.adjoint._rates import KernelField
@@ -117,7 +117,7 @@ def fused(
         return None
     scale = None if scale is None else scale.beside(z0)
     start = z0 if scale is None else scale.encode(z0)
-    task = Run(Network(net), made, gradient.name, gradient.weights)
+    task = Pass(Network(net), made, gradient.name, gradient.weights)
     states = run(task, start.reshape(-1, start.shape[-1]))
     states = states.reshape(steps + 1, *z0.shape)
     # The first state is the one that was given, to the last bit.

@@ -17,7 +17,7 @@ from srnn.motion.adjoint._plain import differentiated
 from srnn.motion.adjoint._program import Program
 from srnn.motion.adjoint._sweep import Keep, Memory, backward, forward
 
-__all__ = ["Run", "run"]
+__all__ = ["Pass", "run"]
 
 # Share of the largest entry of the initial states by which a reversed rollout may miss them.
 _DRIFT = 1e-3
@@ -33,7 +33,7 @@ _KEEP = {
 
 
 @dataclass(frozen=True)
-class Run:
+class Pass:
     """A program on a network."""
 
     network: Network
@@ -69,7 +69,7 @@ class Run:
         return _KEEP["stored" if width * numbers <= _STORED else "recompute"]
 
 
-def run(task: Run, z0: Tensor) -> Tensor:
+def run(task: Pass, z0: Tensor) -> Tensor:
     """Integrate from `z0`, shape (batch, 2*dim), and return all states.
 
     Where no gradient is asked for nothing is kept.
@@ -88,12 +88,12 @@ def run(task: Run, z0: Tensor) -> Tensor:
     return states
 
 
-def _unit(task: Run, z0: Tensor) -> float | None:
+def _unit(task: Pass, z0: Tensor) -> float | None:
     return unit_for(z0) if task.mode == "reversible-exact" else None
 
 
 def _integrate(
-    task: Run, memory: Memory, kernels: dict[int, Kernel], z0: Tensor, unit: float | None = None
+    task: Pass, memory: Memory, kernels: dict[int, Kernel], z0: Tensor, unit: float | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Return all states, and with a `unit` the last one in whole units."""
     out = z0.new_empty(task.program.steps + 1, *z0.shape)
@@ -105,7 +105,7 @@ def _integrate(
 
 class _Rollout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, task: Run, z0: Tensor, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, task: Pass, z0: Tensor, *weights: Tensor) -> Tensor:
         learning = any(ctx.needs_input_grad[2:])
         kernels = task.kernels(weights)
         keep = task.keep(kernels, len(z0), z0.dtype.itemsize)
@@ -125,7 +125,7 @@ class _Rollout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        task: Run = ctx.task
+        task: Pass = ctx.task
         z0, *weights = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or transformed(cotangents):

@@ -1,0 +1,1 @@
+from srnn.training.checkpoint import *

@@ -1,0 +1,1 @@
+from srnn.motion.flow_map import *

@@ -1,0 +1,1 @@
+from srnn.starts.likelihood import *

@@ -1,0 +1,1 @@
+from srnn.training.losses import *

@@ -1,0 +1,1 @@
+from srnn.model.models import *

@@ -1,0 +1,1 @@
+from srnn.results.plotting import *

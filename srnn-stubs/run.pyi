@@ -1,0 +1,1 @@
+from srnn.training.run import *

@@ -1,0 +1,1 @@
+from srnn.motion.scaling import *

@@ -1,0 +1,1 @@
+from srnn.training.guess.variable_projection import *

@@ -1,0 +1,1 @@
+from srnn.training.guess.warm_start import *

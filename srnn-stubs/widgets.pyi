@@ -1,0 +1,1 @@
+from srnn.results.widgets import *
