@@ -443,12 +443,17 @@ def room_of_a_picture(device: str) -> Any:
 # -- fields, Jacobians, units ---------------------------------------------------------------------
 
 
-@path(fields.as_field, fields.HamiltonianField, fields.VectorField, fields.weight_of, kind=PLAIN)
+@path(
+    *(fields.as_field, fields.HamiltonianField, fields.VectorField),
+    *(fields.hamiltonian_of, fields.weight_of),
+    kind=PLAIN,
+)
 def fields_of_networks(device: str) -> Any:
     z, found = randn(device, 3, 4), []
     for name in ("HNet", "HNet quadratic", "QuadraticH", "ONet"):
         net = NETS[name](device)
-        found += [fields.as_field(net)(z), fields.weight_of(net)]
+        inside = fields.hamiltonian_of(net)  # none of an O-NET
+        found += [fields.as_field(inside or net)(z), fields.weight_of(net)]
     return *found, fields.as_field(fields.VectorField(lambda z: -z, dim=2))(z)
 
 

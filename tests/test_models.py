@@ -552,7 +552,10 @@ def test_one_trajectory_is_enough_without_validation(data):
         (lambda: srnn.Model(srnn.ONet(2, 8), 3), "Expected an integrator or its name; got int"),
         (lambda: srnn.Model("net"), "Expected `net` to be .*; got str"),
         *(
-            (lambda wrong=wrong: srnn.SRNN(2, hamiltonian=wrong, rebound=walls), f"ian.*got {name}")
+            (
+                lambda wrong=wrong, walls=walls: srnn.SRNN(2, hamiltonian=wrong, rebound=walls),
+                f"Hamiltonian.*got {name}",
+            )
             for name, wrong in {
                 "VectorField": srnn.fields.VectorField(damped, dim=2),
                 "HamiltonianField": srnn.fields.as_field(srnn.QuadraticH(2)),

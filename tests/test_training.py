@@ -1,5 +1,6 @@
 """The training loop: what a loss is, what an epoch does, when training stops."""
 
+import copy
 import math
 
 import pytest
@@ -419,3 +420,139 @@ def test_the_progress_bar_shows_epochs_and_loss(capsys):
     assert "2/2" in shown.err
     assert "loss=" in shown.err
     assert shown.out == ""
+
+
+# -- whatever a caller has switched off -----------------------------------------------------------
+
+OFF = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "set_grad_enabled": lambda: torch.set_grad_enabled(False),
+}
+
+
+class Bound(torch.nn.Module):
+    """A Hamiltonian of one's own that is not separable."""
+
+    dim, separable = 1, False
+
+    def __init__(self):
+        super().__init__()
+        self.stiffness = torch.nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, z):
+        q, p = z[..., 0], z[..., 1]
+        return p**2 / 2 + self.stiffness * q**2 / 2 + q**2 * p**2 / 8
+
+
+def spring_data():
+    spring = srnn.systems.MassSpring()
+    data = spring.simulate(12, steps=4, dt=0.2, generator=seeded(), derivatives=True)
+    return data.with_noise(0.1, generator=seeded(1))
+
+
+def fitted(net, integrator="leapfrog", data=None, kind=srnn.Model, **settings):
+    """A model, trained by two epochs on data, all made here; its losses and weights."""
+    model = kind(net, integrator, generator=seeded())
+    data = spring_data() if data is None else data
+    history = model.fit(data, **{"epochs": 2, "progress": False} | settings)
+    return torch.cat((torch.tensor([*history.train_loss, 0.0]), weights(model)))
+
+
+def hnet(quadratic=True):
+    return srnn.HNet(1, 4, quadratic, generator=seeded())
+
+
+def walled():
+    data = srnn.systems.Billiard().simulate(20, steps=4, dt=0.1, generator=seeded())
+    model = srnn.SRNN(2, 4, rebound=srnn.systems.Room.box(), generator=seeded())
+    return fitted(model.net, data=data, wall_steps=2)
+
+
+NEED_GRADIENTS = {
+    "plain": lambda: fitted(hnet(False), window=2),
+    "start by the data": lambda: fitted(hnet(), warm_start="rollout", start_noise=True),
+    "iso": lambda: fitted(hnet(), iso=True),
+    "solved": lambda: fitted(srnn.QuadraticH(1), iso=True),
+    "derivatives": lambda: fitted(hnet(), derivatives=True),
+    "recurrent": lambda: fitted(srnn.LSTM(1, 4, generator=seeded()), None),
+    "one's own": lambda: fitted(Bound(), "tao2", iso=True),
+    "walls": walled,
+    "predict": lambda: srnn.Model(Bound(), "tao2").predict(spring_data(), steps=2, iso=True).values,
+    "recurrent starts": lambda: (
+        srnn.iso.optimise_initial_state(srnn.RNN(1, 4, generator=seeded()), spring_data()).states
+    ),
+    "diagnose": lambda: srnn.Model(hnet()).diagnose(spring_data()).residuals,
+    "flow map": lambda: srnn.flow_map.flow_map(
+        Bound(), "tao2", spring_data().values[0], dt=0.2, steps=2
+    )[1],
+    "hessian": lambda: (
+        srnn.convexity.iso_hessian(hnet(), "leapfrog", spring_data().values[0], spring_data()).total
+    ),
+    "norms": lambda: srnn.gradients.norms_through_time(
+        Bound(), "tao2", spring_data().values[0], dt=0.2, steps=2, generator=seeded()
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The walls keep the start")
+@pytest.mark.parametrize("name", NEED_GRADIENTS)
+def test_what_needs_gradients_has_them_whatever_the_caller_has_switched_off(name):
+    expected = NEED_GRADIENTS[name]()
+    for off in OFF.values():
+        with off():
+            found, enabled = NEED_GRADIENTS[name](), torch.is_grad_enabled()
+        assert torch.equal(found, expected)
+        assert not enabled
+
+
+def test_units_made_in_inference_mode_serve_after_it():
+    with torch.inference_mode():
+        model = srnn.Model(hnet())
+        model.predict(spring_data(), steps=2)
+    again = srnn.Model(hnet())
+    expected = again.predict(spring_data(), steps=2, iso=True)
+    assert torch.equal(model.predict(spring_data(), steps=2, iso=True).values, expected.values)
+
+
+def test_a_model_that_is_frozen_as_a_whole_is_refused():
+    model = srnn.Model(hnet().requires_grad_(False))
+    with pytest.raises(
+        ValueError, match=r"Every parameter of HNet is frozen: .*requires_grad_\(\)"
+    ):
+        model.fit(spring_data(), progress=False)
+
+
+@pytest.mark.parametrize("quadratic", [True, False])
+@pytest.mark.parametrize("more", [{}, {"iso": True}, {"warm_start": "distil"}])
+def test_what_is_frozen_stays_and_the_rest_learns(more, quadratic):
+    net = hnet(quadratic)
+    net.kinetic.requires_grad_(False)
+    kept, moved = (copy.deepcopy(part.state_dict()) for part in (net.kinetic, net.potential))
+    fitted(net, validation=0.0, **more)
+    for name, value in net.kinetic.state_dict().items():
+        assert torch.equal(value, kept[name])
+    for name in ("mlp.layers.0.weight", "mlp.layers.1.weight"):
+        assert not torch.equal(net.potential.state_dict()[name], moved[name])
+
+
+@pytest.mark.filterwarnings("ignore:The walls keep the start")
+@pytest.mark.parametrize("part", ["inner", "walls"])
+def test_a_frozen_part_of_a_walled_model_stays(part):
+    data = srnn.systems.Billiard().simulate(60, steps=9, dt=0.1, generator=seeded())
+    model = srnn.SRNN(2, 4, rebound=srnn.systems.Room.box(), generator=seeded())
+    getattr(model.net, part).requires_grad_(False)
+    before = copy.deepcopy(model.net.state_dict())
+    model.fit(data, epochs=1, wall_steps=2, progress=False)
+    after = model.net.state_dict()
+    same = {name: torch.equal(after[name], value) for name, value in before.items()}
+    assert all(same[name] for name in same if name.startswith(part))
+    assert not all(same.values())
+
+
+def test_a_run_with_other_frozen_parameters_is_another_run(tmp_path):
+    fitted(hnet(False), checkpoint=tmp_path / "run")
+    net = hnet(False)
+    net.kinetic.mlp.requires_grad_(False)
+    with pytest.raises(srnn.errors.CheckpointError, match="belongs to another training run"):
+        fitted(net, checkpoint=tmp_path / "run")

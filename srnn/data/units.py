@@ -96,7 +96,13 @@ class Units:
         rate = (rates[0] * rates[1]) ** 0.5
         return cls(spread[0], spread[1], 1 / rate, shift.to(data.values))
 
+    def __post_init__(self) -> None:
+        if self.shift.is_inference():  # units may outlive the inference mode that they are made in
+            with torch.inference_mode(False):
+                object.__setattr__(self, "shift", self.shift.clone())
+
     @cached_property
+    @torch.inference_mode(False)  # as it stays
     def factor(self) -> Tensor:
         """Unit of each coordinate, shape (2*dim,); made once, in the dtype of `shift`."""
         dim = len(self.shift) // 2

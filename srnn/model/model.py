@@ -18,6 +18,7 @@ from srnn.data.units import Units
 from srnn.errors import CheckpointError
 from srnn.model.fitted import Fitted, Left
 from srnn.motion import integrators
+from srnn.motion._autograd import differentiates
 from srnn.motion.fields import Field, as_field
 from srnn.motion.integrators import Integrator
 from srnn.motion.motion import Motion
@@ -227,6 +228,7 @@ class Model:
 
     # -- training ---------------------------------------------------------------------------------
 
+    @differentiates
     def fit(
         self,
         data: Trajectories,
@@ -242,7 +244,7 @@ class Model:
 
         A second call goes on from the first one's weights, in the first one's units.  A call that
         is refused leaves the model as it was; one that is interrupted, or diverges, leaves it with
-        the best weights so far.
+        the best weights so far.  It trains under ``torch.no_grad()`` and in inference mode, too.
 
         Parameters
         ----------
@@ -276,7 +278,7 @@ class Model:
         Raises
         ------
         ValueError, TypeError
-            If the data do not fit the model, or a setting is unknown.
+            If the data do not fit the model, a setting is unknown, or every parameter is frozen.
         TrainingDiverged
             If the loss stops being finite; the last good weights are kept.
         CheckpointError
@@ -415,6 +417,11 @@ class Model:
         """Refuse what cannot be trained on before anything is changed."""
         weight = self._weight()
         check_data(data, self.dim, weight, recipe, "data")
+        if not any(x.requires_grad for x in self.net.parameters()):
+            raise ValueError(
+                f"Every parameter of {type(self.net).__name__} is frozen: there is nothing to "
+                "train. Thaw those that shall learn, all by model.net.requires_grad_()."
+            )
         if validation_data is not None:
             check_data(validation_data, self.dim, weight, recipe, "validation_data")
             check_validation(validation_data, data, recipe)

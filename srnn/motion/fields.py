@@ -13,6 +13,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Half, State
+from srnn.motion._autograd import network_in
 
 __all__ = [
     "Field",
@@ -202,12 +203,8 @@ def weight_of(thing: Any) -> Tensor | None:
     >>> weight_of(srnn.systems.Pendulum()) is None
     True
     """
-    while not isinstance(thing, torch.nn.Module):
-        inner = getattr(thing, "hamiltonian", None)
-        thing = getattr(thing, "function", None) if inner is None else inner
-        if thing is None:
-            return None
-    return next(thing.parameters(), None)
+    net = network_in(thing)
+    return None if net is None else next(net.parameters(), None)
 
 
 def _is_field(thing: Any) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Defect, Half, JacobianSeries, SingularPairs, State, StateSeries
 from srnn.motion import integrators
+from srnn.motion._autograd import differentiates
 from srnn.motion.fields import Field, as_field, weight_of
 from srnn.motion.integrators import says
 from srnn.motion.rollout import rollout
@@ -117,6 +118,7 @@ class TangentField:
         return torch.cat((self._join(y_q, dy_q), self._join(y_p, dy_p)), dim=-1)
 
 
+@differentiates
 def flow_map(
     field: Any,
     integrator: Any,

@@ -10,7 +10,7 @@ from srnn import _checks
 from srnn._types import StateSeries
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units
-from srnn.motion.fields import weight_of
+from srnn.motion._autograd import learns, network_in
 from srnn.motion.integrators import Integrator
 from srnn.rebound._known import KnownWalls
 from srnn.rebound._picture import PictureWalls
@@ -31,10 +31,16 @@ def start(
 ) -> None:
     """Start the Hamiltonian by the steps that do not rebound, and the walls by those that do.
 
-    The walls only where the motion between them is then known, or has been from the first.
+    The walls only where the motion between them is then known, or has been from the first, as of a
+    Hamiltonian that is frozen.  What is frozen keeps its start.
     """
+    if not learns(net.walls):
+        fit_free_motion(net, method, windows)
+        return
     found = 0
-    if fit_free_motion(net, method, windows) or weight_of(net.inner) is None:
+    inner = network_in(net.inner)
+    known = inner is None or not any(x.requires_grad for x in inner.parameters())
+    if fit_free_motion(net, method, windows) or known:
         found = start_from_rebounds(
             net,
             method,
@@ -48,9 +54,10 @@ def start(
     if not found and isinstance(net.walls, PictureWalls):
         warnings.warn(
             "The walls keep the start that they were drawn with: the data show too few rebounds, "
-            "or the Hamiltonian has no quadratic term to start from, HNet(..., quadratic=True). "
+            "or the Hamiltonian has no quadratic term to start from, HNet(..., quadratic=True), or "
+            "is frozen in part. "
             "Through rollouts alone walls are slow to learn; preset='paper' has a recipe for it.",
-            stacklevel=4,
+            stacklevel=5,  # to who has called the decorated fit
         )
 
 

@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from srnn import _checks
 from srnn.data.trajectories import Trajectories
+from srnn.motion._autograd import differentiates
 from srnn.motion.fields import HamiltonianField
 from srnn.motion.integrators import Integrator
 from srnn.rebound._observed import ObservedRebounds, observed_rebounds
@@ -23,6 +24,7 @@ _LOOK = 50
 _TRIMS, _FAR = 8, 5.0
 
 
+@differentiates
 def start_from_rebounds(
     net: Any,
     method: Integrator,

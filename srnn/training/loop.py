@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from srnn import _checks
 from srnn.data.trajectories import Trajectories
 from srnn.errors import CheckpointError, TrainingDiverged
+from srnn.motion._autograd import differentiates
 from srnn.motion.adjoint._choice import as_gradient
 from srnn.motion.integrators import Integrator
 from srnn.training.recipes import Recipe
@@ -167,11 +168,17 @@ def _fingerprint(run: Run) -> str:
         if data is not None and data.derivatives is not None:
             tensors[f"{name} derivatives"] = data.derivatives
     shapes = {name: (str(x.dtype), list(x.shape)) for name, x in tensors.items()}
+    frozen = [
+        f"{prefix}{name}"
+        for prefix, module in run.motion.modules()
+        for name, x in module.named_parameters()
+        if not x.requires_grad
+    ]
     try:
         config = getattr(run.motion.net, "config", None)
     except TypeError:  # of parts, some of them not the library's own
         config = None
-    network = [type(run.motion.net).__name__, config, str(run.motion.step)]
+    network = [type(run.motion.net).__name__, config, str(run.motion.step), *frozen]
     digest = hashlib.sha256(json.dumps([recipe, run.training.dt, network, shapes]).encode())
     digest.update(run.generator.get_state().numpy().tobytes())
     for tensor in tensors.values():
@@ -179,6 +186,7 @@ def _fingerprint(run: Run) -> str:
     return digest.hexdigest()
 
 
+@differentiates
 def train(
     net: nn.Module,
     integrator: Integrator | None,

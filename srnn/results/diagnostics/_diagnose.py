@@ -9,6 +9,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn.data.trajectories import Trajectories
+from srnn.motion._autograd import differentiates
 from srnn.motion.fields import hamiltonian_of, weight_of
 from srnn.nn.network import asked
 from srnn.results import metrics
@@ -25,6 +26,7 @@ _NUMBERS = 1 << 24
 _UNKNOWN = Statistic(math.nan, math.nan, math.nan)
 
 
+@differentiates
 def diagnose(
     model: Any,
     data: Trajectories,

@@ -11,6 +11,7 @@ from srnn._types import Hessians, PerTrajectory, State
 from srnn.data.residual import Observed, weights_of
 from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
+from srnn.motion._autograd import differentiates
 from srnn.motion.fields import as_field
 from srnn.motion.flow_map import flow_map, rows_at_once
 from srnn.motion.motion import Motion
@@ -62,6 +63,7 @@ class IsoHessian:
         return smallest_of(self.total)
 
 
+@differentiates
 def iso_hessian(
     field: Any,
     integrator: Any,
@@ -235,6 +237,7 @@ class Conditioning:
         return self.eigenvalues[:, -1] / self.eigenvalues[:, 0]
 
 
+@differentiates
 def conditioning(
     field: Any,
     integrator: Any,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import State
+from srnn.motion._autograd import differentiates
 from srnn.motion.rollout import rollout
 from srnn.starts.convexity._hessian import IsoLoss, batch_of_states
 
@@ -53,6 +54,7 @@ class AlongLine:
         return self.smallest > 0
 
 
+@differentiates
 def eigenvalue_along(
     field: Any,
     integrator: Any,
@@ -164,6 +166,7 @@ class EigenvalueGrid:
         return self.smallest.quantile(q, dim=-1)
 
 
+@differentiates
 def eigenvalue_grid(
     field: Any,
     integrator: Any,
@@ -283,6 +286,7 @@ class ConvexRadius:
         return self.distances.amin(dim=0)
 
 
+@differentiates
 def convex_radius(
     field: Any,
     integrator: Any,

@@ -8,6 +8,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn.data.residual import Observed, weights_of
 from srnn.data.trajectories import Trajectories
+from srnn.motion._autograd import differentiates
 from srnn.motion.motion import Motion, as_motion
 from srnn.nn.network import asked
 from srnn.starts.iso._differentiable import check_differentiable
@@ -18,7 +19,7 @@ from srnn.starts.iso._result import InitialStates, IsoStatus, covariance
 __all__ = ["optimise_initial_state"]
 
 
-@torch.inference_mode(False)  # the methods differentiate, also where a caller does not
+@differentiates
 def optimise_initial_state(
     model_or_system: Any,
     observed: Trajectories | Tensor,

@@ -16,6 +16,7 @@ from srnn import _checks
 from srnn._types import TrajectoryValues
 from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
+from srnn.motion._autograd import learns
 from srnn.motion.flow_map import flow_map
 from srnn.motion.integrators import Integrator
 from srnn.nn import MLP, QuadraticForm, QuadraticH
@@ -87,7 +88,8 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     ----------
     net : module
         An :class:`~srnn.nn.HNet` with a quadratic term or a :class:`~srnn.nn.QuadraticH`; any
-        other network is left as it is.  An H-NET's MLPs start at zero (their last layer), so that
+        other network is left as it is, and so is one with a frozen parameter, which the start
+        would write into.  An H-NET's MLPs start at zero (their last layer), so that
         H starts as the quadratic fit.
     values : Tensor, shape (time, batch, 2*dim)
     dt : float
@@ -105,7 +107,7 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
     >>> least_squares(net, data.values, data.dt), round(net.potential.matrix.item(), 2)
     (True, 4.0)
     """
-    forms = asked(net).quadratic_parts()
+    forms = _parts(net)
     if forms is None:
         return False
     kinetic, potential = forms
@@ -155,7 +157,7 @@ def variable_projection(
     >>> bool(abs(net.kinetic.matrix * net.potential.matrix - 4.0) < 0.2)  # the frequency squared
     True
     """
-    forms, distilled = asked(net).quadratic_parts(), _distilled_parts(net, recipe)
+    forms, distilled = _parts(net), _distilled_parts(net, recipe)
     if distilled is not None:
         kinetic, potential = distilled
         found, _ = _best_quadratic(integrator, windows, recipe, kinetic.weight)
@@ -175,8 +177,14 @@ def variable_projection(
     return True
 
 
+def _parts(net: Any) -> tuple[QuadraticForm, QuadraticForm] | None:
+    """Return the quadratic terms of K and of V, where there are any to start."""
+    return asked(net).quadratic_parts() if learns(net) else None
+
+
 def _distilled_parts(net: Any, recipe: Recipe) -> tuple[MLP, MLP] | None:
-    return asked(net).distilled_parts() if recipe.warm_start == "distil" else None
+    asks = recipe.warm_start == "distil" and learns(net)
+    return asked(net).distilled_parts() if asks else None
 
 
 def _best_quadratic(
@@ -439,4 +447,4 @@ def _watched_loss(
 
 def _has_start(net: Any, recipe: Recipe) -> bool:
     """Whether there is anything in a network that the data can start."""
-    return not (asked(net).quadratic_parts() is None and _distilled_parts(net, recipe) is None)
+    return not (_parts(net) is None and _distilled_parts(net, recipe) is None)
