@@ -334,22 +334,24 @@ def test_the_papers_numbers_of_windows(
     trajectories=st.integers(1, 4),
     dim=st.integers(1, 3),
     length=st.integers(2, 7),
+    stride=st.none() | st.integers(1, 8),
 )
 def test_windows_are_those_of_plain_loops(
-    states: int, trajectories: int, dim: int, length: int
+    states: int, trajectories: int, dim: int, length: int, stride: int | None
 ) -> None:
     length = min(length, states)
     data = full(states, trajectories, dim)
-    windows = data.windows(length)
-    k = 0
-    for start in range(states - length + 1):  # by start time, then by trajectory
-        for trajectory in range(trajectories):
-            for name in ("values", "clean", "derivatives"):
-                expected = getattr(data, name)[start : start + length, trajectory]
-                assert torch.equal(getattr(windows, name)[:, k], expected)
-            assert windows.status[k] == data.status[trajectory]
-            k += 1
-    assert k == len(windows)
+    windows = data.windows(length) if stride is None else data.windows(length, stride=stride)
+    starts, numbers = range(0, states - length + 1, stride or 1), range(trajectories)
+    places = [(start, number) for start in starts for number in numbers]
+    if stride is not None:  # those of one recording stay together
+        places.sort(key=lambda place: place[1])
+    assert len(windows) == len(places)
+    for k, (start, number) in enumerate(places):
+        for name in ("values", "clean", "derivatives"):
+            expected = getattr(data, name)[start : start + length, number]
+            assert torch.equal(getattr(windows, name)[:, k], expected)
+        assert windows.status[k] == data.status[number]
 
 
 def test_windows_that_do_not_fit_are_refused() -> None:
@@ -357,6 +359,8 @@ def test_windows_that_do_not_fit_are_refused() -> None:
         full().windows(7)
     with pytest.raises(ValueError, match="Expected `length` to be at least 2; got 1"):
         full().windows(1)
+    with pytest.raises(ValueError, match="Expected `stride` to be at least 1; got 0"):
+        full().windows(3, stride=0)
 
 
 # -- first, select, split ---------------------------------------------------------------------

@@ -297,7 +297,7 @@ class Trajectories:
         chosen = _checks.selection(index, self.trajectories).to(self.values.device)
         return self._map(lambda x: x[:, chosen], lambda x: x[chosen])
 
-    def windows(self, length: int) -> "Trajectories":
+    def windows(self, length: int, *, stride: int | None = None) -> "Trajectories":
         """Every run of `length` successive states as a trajectory of its own.
 
         1000 trajectories of 10 states give 9000 windows of 2, as the paper's single-step
@@ -307,11 +307,15 @@ class Trajectories:
         ----------
         length : int
             States in a window, at least 2.
+        stride : int, optional
+            Steps from one window's start to the next one's, for fewer windows than all: with
+            `length` they do not overlap.
 
         Returns
         -------
         Trajectories
-            Windows are ordered by their start time, then by trajectory.
+            All windows are ordered by their start time, then by trajectory; with a `stride` by
+            trajectory first, so that those of one recording stay together.
 
         Examples
         --------
@@ -319,6 +323,8 @@ class Trajectories:
         >>> data = srnn.Trajectories.from_states(torch.zeros(10, 100, 2), dt=0.1)
         >>> data.windows(5)
         Trajectories(states=5, trajectories=600, dim=1, dt=0.1, dtype=float32)
+        >>> data.windows(5, stride=5)
+        Trajectories(states=5, trajectories=200, dim=1, dt=0.1, dtype=float32)
         """
         length = _checks.positive_int(length, "length", minimum=2)
         if length > self.steps + 1:
@@ -326,13 +332,18 @@ class Trajectories:
                 f"A window of {length} states is longer than the trajectories, which have "
                 f"{self.steps + 1}."
             )
-        starts = self.steps + 2 - length
+        each = 1 if stride is None else _checks.positive_int(stride, "stride")
+        # From (starts, batch, 2d, length); training draws from all windows in the order by time.
+        axes = (3, 0, 1, 2) if stride is None else (3, 1, 0, 2)
 
         def unfold(x: Tensor) -> Tensor:
-            # (starts, batch, 2d, length) -> (length, starts * batch, 2d)
-            return x.unfold(0, length, 1).permute(3, 0, 1, 2).flatten(1, 2)
+            return x.unfold(0, length, each).permute(axes).flatten(1, 2)
 
-        return self._map(unfold, lambda x: x.repeat(starts))
+        def spread(x: Tensor) -> Tensor:
+            starts = (self.steps + 1 - length) // each + 1
+            return x.repeat(starts) if stride is None else x.repeat_interleave(starts)
+
+        return self._map(unfold, spread)
 
     def split(
         self, fraction: float, generator: torch.Generator | None = None

@@ -429,7 +429,7 @@ class Model:
             raise ValueError(
                 "Expected at least two trajectories, one to hold out for validation; got 1. Pass "
                 "validation_data=, or validation=0 to train on all there is, or cut a long "
-                "trajectory into windows first: data.windows(n)."
+                "trajectory into windows first: data.windows(n, stride=n)."
             )
         net = asked(self.net)
         self.motion().check_spacing(data.dt)
