@@ -41,10 +41,11 @@ def random_hnet(
 
 
 def slow_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let every look at the clock of training take so long."""
+    """Let every look at the clock of a fit take so long."""
     ticks = itertools.count(0.0, seconds)
     clock = types.SimpleNamespace(monotonic=lambda: next(ticks))
-    monkeypatch.setattr("srnn.training.loop.time", clock)
+    for module in ("model.model", "training.loop"):
+        monkeypatch.setattr(f"srnn.{module}.time", clock)
 
 
 class JointHNet(torch.nn.Module):

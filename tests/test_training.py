@@ -2,6 +2,7 @@
 
 import copy
 import math
+import types
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from helpers import slow_clock
 from torch.nn.functional import mse_loss
 
 import srnn
+from srnn.training.guess import warm_start
 from srnn.training.losses import trajectory_loss
 from srnn.training.recipes import PRESETS, Recipe
 
@@ -282,6 +284,20 @@ def test_training_ends_with_the_epoch_in_which_its_time_is_over(monkeypatch, tmp
     assert longer.epochs > history.epochs
     assert longer.train_loss[: history.epochs] == history.train_loss
     assert longer.stopped == "time"
+
+
+@pytest.mark.parametrize("more", [{}, {"iso": True}, {"warm_start": "rollout"}])
+def test_the_time_before_the_first_epoch_counts(monkeypatch, tmp_path, more):
+    work, spent = warm_start.if_better, []
+    monkeypatch.setattr(warm_start, "if_better", lambda *given: spent.append(50) or work(*given))
+    clock = types.SimpleNamespace(monotonic=lambda: float(sum(spent)))
+    for module in ("model", "training"):
+        monkeypatch.setattr(f"srnn.{module}.time", clock)
+    for path in (None, tmp_path / "run", tmp_path / "run"):
+        model = small_model()
+        history = model.fit(chain_data(), max_seconds=40, checkpoint=path, progress=False, **more)
+        assert (history.stopped, history.epochs, history.seconds) == ("time", 0, 50)
+        assert model.predict(chain_data(), steps=2).values.isfinite().all()
 
 
 @pytest.mark.parametrize(("more", "epochs"), [({}, 7), ({"iso": True, "iso_from": 9}, 10)])

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,7 @@ class Model:
         >>> history.epochs, len(history.validation_loss)
         (3, 3)
         """
+        begin = time.monotonic()
         if epochs is not None:
             settings["epochs"] = epochs
         recipe = self.recipe(iso=iso, **settings)
@@ -321,6 +323,7 @@ class Model:
                 path=checkpoint,
                 progress=progress,
                 solved=started and recipe.iso is not None and asked(self.net).quadratic_only,
+                begin=begin,
             )
             self._set_noise(windows if held_out is None else held_out, recipe)
             return history

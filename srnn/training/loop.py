@@ -198,6 +198,7 @@ def train(
     path: str | os.PathLike[str] | None = None,
     progress: bool = True,
     solved: bool = False,
+    begin: float | None = None,
 ) -> History:
     """Train `net` in place, in the units of the data given, and leave it at its best epoch.
 
@@ -217,6 +218,8 @@ def train(
         Show a bar on the terminal.
     solved : bool
         Whether `net` is at its optimum already, so that there is no epoch to train.
+    begin : float, optional
+        What ``time.monotonic()`` was when the work began, for one that chose a start before.
 
     Returns
     -------
@@ -239,6 +242,7 @@ def train(
     >>> train(srnn.QuadraticH(1), leapfrog, data, None, recipe, g, progress=False).epochs
     3
     """
+    begin = time.monotonic() if begin is None else begin  # the run optimises starts, which counts
     run = Run(net, integrator, training, held_out, recipe, generator, solved)
     file = None if path is None else check_checkpoint(path)
     fingerprint = "" if file is None else _fingerprint(run)
@@ -249,20 +253,23 @@ def train(
             raise CheckpointError(f"{file} is a damaged checkpoint ({error!r}).") from error
     run.history.stopped = run.finished
     try:
-        _epochs(run, file, fingerprint, progress)
+        _epochs(run, file, fingerprint, progress, begin)
     finally:
         # Whatever ends the run, an interrupt or a full disk among them, the best so far is kept.
         run.motion.load_state_dict(run.best)
     return run.history
 
 
-def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool) -> None:
+def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool, begin: float) -> None:
     """Train until the recipe is done, with a bar and a checkpoint."""
     history = run.history
-    before, begin, written = history.seconds, time.monotonic(), -math.inf
+    before, written = history.seconds, -math.inf
+    if not history.stopped:
+        history.seconds = before + time.monotonic() - begin
+        history.stopped = run.finished  # the time may be over before the first epoch
     total = run.recipe.epochs
     if history.stopped and file is not None and not file.exists():
-        run.save(file, fingerprint)  # solved without an epoch
+        run.save(file, fingerprint)  # ended without an epoch
     with tqdm(total=total, initial=history.epochs, disable=not progress, unit="epoch") as bar:
         while not history.stopped:
             try:

@@ -80,7 +80,8 @@ class Recipe:
         where the weights hardly move any more; with `iso`, not before the starts have been
         optimised.  0 goes on to the last epoch.
     max_seconds : float or None
-        Most seconds of training, over all the runs of one that goes on from a checkpoint; the epoch
+        Most seconds of training, the choice of a start among them, over all the runs of one that
+        goes on from a checkpoint; the epoch
         that is under way then is its last.  None sets no limit.
     warm_start : bool, "distil" or "rollout"
         Start quadratic terms from the data (:mod:`srnn.warm_start`), where that is better than the

@@ -48,7 +48,7 @@ class History:
         or "solved" if the start was the optimum already: that of a quadratic H with all initial
         states optimised is found without epochs.
     seconds : float
-        Wall time, over all the runs of a resumed training.
+        Wall time, from the choice of a start on, over all the runs of a resumed training.
 
     Examples
     --------
