@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from helpers import F64, ConvexH, JointHNet, ProductH, randn, random_hnet, seeded
@@ -154,6 +156,137 @@ def test_the_weight_inside_a_field_tells_its_dtype() -> None:
         assert weight_of(thing) is f.mlp.layers[0].weight
     for thing in (ProductH(), as_field(ProductH()), VectorField(torch.neg, 1), torch.nn.Identity()):
         assert weight_of(thing) is None
+
+
+class Own:
+    """A Hamiltonian or a field of one's own, by what it gives."""
+
+    dim, separable = 1, False
+
+    def __init__(self, **given: Any) -> None:
+        vars(self).update(given)
+
+    def __call__(self, z: torch.Tensor) -> Any:
+        return self.gives(z)  # type: ignore[attr-defined]
+
+
+def energy(z: torch.Tensor) -> torch.Tensor:
+    return z.square().sum(dim=-1) / 2 + (z[..., 0] * z[..., 1]) ** 2
+
+
+def quartic(z: torch.Tensor) -> torch.Tensor:
+    return z[..., 1] ** 2 / 2 + z[..., 0] ** 4
+
+
+class Normalised(torch.nn.Module):
+    dim, separable = 1, False
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return energy((z - z.mean(dim=0)) / 2)
+
+
+def field_of(function: Any) -> VectorField:
+    return VectorField(function, dim=1)
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "mean": (Own(gives=lambda z: energy(z).mean()), r"one energy a state of Own, .* got \(\)"),
+    "mean of each": (Own(gives=lambda z: energy(z).mean().expand(len(z))), "depend on its own sta"),
+    "normalised": (Normalised(), "the energy of Normalised to depend on its own state alone"),
+    "column": (Own(gives=lambda z: energy(z)[..., None]), r"shape \(2,\) .* got \(2, 1\)"),
+    "vector": (Own(gives=lambda z: -z), r"got \(2, 2\).* wrap it as srnn.fields.VectorField"),
+    "detached": (Own(gives=lambda z: energy(z).detach()), "cannot be differentiated in the states"),
+    "integer": (Own(gives=lambda z: energy(z).long()), "floating-point numbers; got torch.int64"),
+    "nothing": (Own(gives=lambda z: None), "energy of Own to be a torch.Tensor; got NoneType"),
+    "two": (Own(gives=lambda z: (energy(z), z)), "energy of Own to be a torch.Tensor; got tuple"),
+    "separable": (Own(separable=True, gives=lambda z: quartic(z).sum()), r"one energy .* got \(\)"),
+    "kinetic": (
+        Own(separable=True, gives=quartic, kinetic_gradient=lambda p: p.sum(dim=-1)),
+        r"kinetic_gradient of Own to have the shape of its states, \(2, 1\); got \(2,\)",
+    ),
+    "gradient": (
+        Own(gives=energy, gradient=lambda z: z[..., :1]),
+        r"gradient of Own .* got \(2, 1",
+    ),
+    "rates: mean": (
+        field_of(lambda z: -z.mean(dim=0)),
+        r"dz/dt of <lambda> .* \(2, 2\); got \(2,\)",
+    ),
+    "rates: each": (
+        field_of(lambda z: z - z.mean(dim=0)),
+        "dz/dt of <lambda> to depend on its own",
+    ),
+    "rates: energy": (field_of(energy), r"dz/dt of energy to have the shape .* got \(2,\)"),
+    "rates: nothing": (
+        field_of(lambda z: None),
+        "dz/dt of <lambda> to be a torch.Tensor; got None",
+    ),
+    "rates: force": (
+        Own(gives=torch.neg, velocity=lambda q, p: p, force=lambda q, p: -q.sum()),
+        r"force of Own to have the shape of its states, \(2, 1\); got \(\)",
+    ),
+    "rates: integer": (field_of(lambda z: (-z).long()), "floating-point numbers; got torch.int64"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_what_gives_no_motion_of_single_states_is_refused(name: str, batch: int) -> None:
+    wrong, text = WRONG[name]
+    z0, method = randn(0, batch, 2), "rk4" if name.startswith("rates") else "tao2"
+    for _ in range(2):  # what is wrong once stays so
+        with pytest.raises((TypeError, ValueError), match=text):
+            srnn.rollout(wrong, method, z0, dt=0.1, steps=1)
+    data = srnn.Trajectories.from_states(randn(0, 3, batch, 2), dt=0.1)
+    model = srnn.Model(wrong, method)
+    for call in (lambda: model.predict(data, steps=2), lambda: model.diagnose(data)):
+        with pytest.raises((TypeError, ValueError), match=text):
+            call()
+
+
+class Learning(torch.nn.Module):
+    """A network of one's own around what it gives."""
+
+    dim, separable = 1, False
+
+    def __init__(self, gives: Any) -> None:
+        super().__init__()
+        self.gives, self.weight = gives, torch.nn.Parameter(torch.ones((), dtype=F64))
+
+    def forward(self, z: torch.Tensor) -> Any:
+        return self.gives(z, self.weight)
+
+
+@pytest.mark.parametrize("derivatives", [False, True])
+@pytest.mark.parametrize(
+    ("gives", "text"),
+    [
+        (lambda z, w: w * energy(z).mean(), "one energy a state of Learning"),
+        (lambda z, w: energy(w.detach() * z), "does not depend on a parameter that is to learn"),
+    ],
+)
+def test_a_network_that_cannot_learn_a_motion_is_refused(
+    gives: Any, text: str, derivatives: bool
+) -> None:
+    data = srnn.systems.MassSpring().simulate(
+        6, steps=3, dt=0.1, generator=seeded(0), dtype=F64, derivatives=True
+    )
+    with pytest.raises((TypeError, ValueError), match=text):
+        srnn.Model(Learning(gives), "tao2").fit(data, derivatives=derivatives, progress=False)
+
+
+def test_what_is_in_order_is_asked_once_and_single_states_stay_single() -> None:
+    calls = []
+    own = field_of(lambda z: calls.append(z.shape) or torch.stack((z[1], -z[0])))
+    for _ in range(3):
+        srnn.rollout(own, "euler", torch.ones(2), dt=0.1, steps=2)
+    assert calls == [(2,)] * 7
+
+
+def test_dropout_is_no_dependence_on_the_batch() -> None:
+    drop = torch.nn.Dropout(0.5)
+    rates = field_of(lambda z: drop(z))
+    assert srnn.rollout(rates, "euler", torch.ones(9, 2), dt=0.1, steps=1).isfinite().all()
 
 
 def test_a_model_is_not_its_field() -> None:

@@ -20,6 +20,7 @@ from srnn.errors import CheckpointError
 from srnn.model.fitted import Fitted, Left
 from srnn.motion import integrators
 from srnn.motion._autograd import differentiates
+from srnn.motion._probe import check_motion, check_trainable
 from srnn.motion.fields import Field, as_field
 from srnn.motion.integrators import Integrator
 from srnn.motion.motion import Motion
@@ -450,7 +451,11 @@ class Model:
                 "the trajectories to hold out, such as validation=0.1."
             )
         if self.integrator is not None:  # it may refuse the field
-            self.integrator.init(as_field(self.net), data.values[0])
+            field = as_field(self.net)
+            check_motion(field, data.values[0])
+            if not self.walled:  # walls may be all that learns
+                check_trainable(field, self.net, data.values[0])
+            self.integrator.init(field, data.values[0])
         if recipe.iso is not None and not net.scaled:  # a module of the user's own
             values = data.values[:2, :1]
             motion = Motion(self.net, self.integrator)

@@ -11,6 +11,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import State, StateSeries
 from srnn.motion import integrators
+from srnn.motion._probe import check_motion
 from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._choice import as_gradient, fused, with_kernels
 from srnn.motion.adjoint._continuous import continuous_rollout
@@ -173,6 +174,8 @@ def _checked(
     weight = weight_of(field)
     if weight is not None:
         _checks.same_as(z0, "z0", weight, "field")
+    if method is not field:
+        check_motion(field, z0)
     return field, method, {"dt": -dt if backward else dt, "steps": steps, "substeps": substeps}
 
 

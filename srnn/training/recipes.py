@@ -81,8 +81,8 @@ class Recipe:
         optimised.  0 goes on to the last epoch.
     max_seconds : float or None
         Most seconds of training, the choice of a start among them, over all the runs of one that
-        goes on from a checkpoint; the epoch
-        that is under way then is its last.  None sets no limit.
+        goes on from a checkpoint; the epoch that is under way then is its last.  None sets no
+        limit.
     warm_start : bool, "distil" or "rollout"
         Start quadratic terms from the data (:mod:`srnn.warm_start`), where that is better than the
         start at hand: by least squares on single steps, or, with `iso`, by a fit through the
