@@ -1,6 +1,7 @@
 """The paper's tables as jobs: what there is, what goes on after a stop, and what is stored."""
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -36,7 +37,7 @@ from srnn.experiments.reproduction import (
     sweep,
     unfinished,
 )
-from srnn.experiments.reproduction._publish import publish
+from srnn.experiments.reproduction._publish import SUMS, publish, sums
 from srnn.experiments.reproduction._work import _model, _settings, finished, job_weights, problem
 from srnn.training import loop
 
@@ -218,6 +219,52 @@ def test_what_another_configuration_or_size_has_computed_is_done_again(tmp_path:
     other = dataclasses.replace(job.cells[0], fit=dataclasses.replace(job.fit, states=15))
     assert other.path(0) == job.cells[0].path(0)
     assert not finished(tmp_path, job, other)
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_prediction_that_diverges_is_no_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: int, value: float
+) -> None:
+    """Its mean is no number, neither in the file nor read again, and never 0, the best."""
+    job = quick(1)
+    fit = dataclasses.replace(job.fit, net="true", integrator="leapfrog", tests=3)
+    cell = dataclasses.replace(job.cells[0], fit=fit, test="L")
+    job = dataclasses.replace(job, fit=fit, cells=(cell,))
+    predict = srnn.Model.predict
+
+    def diverging(self: Any, *given: Any, **how: Any) -> srnn.Trajectories:
+        states = predict(self, *given, **how).values.clone()
+        states[1:, :gone] = value
+        return srnn.Trajectories.predicted(states, dt=0.1)
+
+    monkeypatch.setattr(srnn.Model, "predict", diverging)
+    run(job, tmp_path)
+    stored = json.loads((tmp_path / "results" / cell.path(0)).read_text())
+    assert stored["diverged"] == gone
+    names = ("error_mean", "error_std", "error_mean_clean")
+    assert [stored[name] for name in names] == [None] * 3
+    for errors in stored["stretches"].values():
+        assert errors == {"noisy": [None, None], "clean": [None, None]}
+    for curve in stored["curve"].values():
+        assert all(x is not None for x in curve[:1])
+        assert curve[1:] == [None] * (len(curve) - 1)
+    half = gone > 1  # more than half of all numbers, once two of three are gone
+    assert (stored["error_median"] is None) == half
+    (found,) = experiments.results(folder=tmp_path)
+    assert all(math.isnan(getattr(found, name)) for name in names)
+    assert not found.error_mean < math.inf
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.999])
+def test_a_torn_result_is_named(tmp_path: Path, kept: float) -> None:
+    run(quick(1), tmp_path)
+    file = tmp_path / "results" / quick(1).cells[0].path(0)
+    whole = file.read_text()
+    for torn in (whole[: int(kept * len(whole))].rstrip("}\n"), "[]", '{"error_mean": 1.0}'):
+        file.write_text(torn)
+        with pytest.raises(srnn.errors.CheckpointError, match=f"{file.name} is a damaged result"):
+            experiments.results(folder=tmp_path)
 
 
 def test_a_weights_file_without_its_note_is_trained_again(tmp_path: Path, fits: list[Job]) -> None:
@@ -581,12 +628,30 @@ def test_a_stored_recipe_is_what_the_same_training_follows_now() -> None:
 
 
 @pytest.mark.parametrize("table", sorted({path.parts[-3] for path in STORED}))
-def test_a_stored_mean_is_that_of_its_curve(table: str) -> None:
+def test_stored_numbers_are_those_of_the_curve(table: str) -> None:
     for cell in experiments.results(table):
-        counted = cell.curve["noisy"][:6] if table == "table3" else cell.curve["noisy"]
-        if math.isfinite(cell.error_mean):
-            mean = sum(counted) / len(counted)
-            assert cell.error_mean == pytest.approx(mean, rel=1e-3, abs=1e-6), cell.label
+        headline = "0..6" if table == "table3" else f"0..{len(cell.curve['noisy'])}"
+        noisy, clean = (cell.stretches[headline][name] for name in ("noisy", "clean"))
+        stored = [cell.error_mean, cell.error_std, cell.error_mean_clean]
+        assert stored == pytest.approx([*noisy, clean[0]], rel=0, abs=0, nan_ok=True), cell.label
+        for span, errors in cell.stretches.items():
+            begin, end = map(int, span.split(".."))
+            for name, (mean, deviation) in errors.items():
+                curve = cell.curve[name][begin:end]  # of five digits; NaN where one diverged
+                expected = sum(curve) / len(curve)
+                approx = pytest.approx(expected, rel=1e-4, abs=1e-9, nan_ok=True)
+                assert mean == approx, (cell.label, span)
+                assert math.isfinite(deviation) == math.isfinite(mean), (cell.label, span)
+                # Of errors that are not negative, over so many samples, at most this.
+                assert not deviation > mean * math.sqrt(cell.config["fit"]["tests"]), (
+                    cell.label,
+                    span,
+                )
+
+
+def test_what_is_stored_is_what_was_published() -> None:
+    """A cell without weights cannot be computed again here: its file is held to its hash."""
+    assert sums(_store.FOLDER) == (_store.FOLDER / SUMS).read_text(encoding="utf-8")
 
 
 def test_results_are_found_by_their_names(tmp_path: Path) -> None:
@@ -631,6 +696,8 @@ def test_only_finished_cells_of_the_papers_sizes_are_published(tmp_path: Path) -
     into.mkdir()
     assert publish(tmp_path, into) == [path]
     assert [p.relative_to(into).as_posix() for p in into.rglob("*.json")] == [path]
+    digest = hashlib.sha256((into / path).read_bytes()).hexdigest()
+    assert (into / SUMS).read_text() == f"{digest}  {path}\n"
     (found,) = experiments.results("table1", folder=into)
     (stored,) = experiments.results("table1", model="zero", seed=0)
     assert found.error_mean == pytest.approx(stored.error_mean, rel=1e-5)

@@ -566,9 +566,14 @@ def test_a_frozen_part_of_a_walled_model_stays(part):
     assert not all(same.values())
 
 
-def test_a_run_with_other_frozen_parameters_is_another_run(tmp_path):
+@pytest.mark.parametrize("other", ["start", "frozen"])
+def test_a_run_with_another_start_or_other_frozen_parameters_is_another_run(tmp_path, other):
     fitted(hnet(False), checkpoint=tmp_path / "run")
     net = hnet(False)
-    net.kinetic.mlp.requires_grad_(False)
+    if other == "frozen":
+        net.kinetic.mlp.requires_grad_(False)
+    else:
+        with torch.no_grad():
+            net.potential.mlp.layers[1].bias.add_(1e-3)
     with pytest.raises(srnn.errors.CheckpointError, match="belongs to another training run"):
         fitted(net, checkpoint=tmp_path / "run")

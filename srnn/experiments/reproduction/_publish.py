@@ -1,5 +1,6 @@
 """Putting finished results, and the weights of the headline rows, into the package."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,9 +14,13 @@ from srnn.experiments.reproduction._work import finished, job_weights
 
 __all__ = ["publish"]
 
+SUMS = "cells.sha256"
+
 
 def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDER) -> list[str]:
     """Copy the finished cells of the paper's sizes, and the headline models' weights with cards.
+
+    Beside them ``cells.sha256`` keeps a hash of every cell.
 
     Parameters
     ----------
@@ -46,7 +51,17 @@ def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDE
             _weights(job, cell, folder, into)  # first, so that no result is without its weights
             _copy(folder / "results" / path, into / path)
             copied.append(path)
+    if copied:
+        with whole_file(into / SUMS) as beside:
+            beside.write_text(sums(into), encoding="utf-8")
     return copied
+
+
+def sums(folder: Path) -> str:
+    """Hash every cell in a folder, in the form of ``sha256sum``: what is stored stays."""
+    files = sorted(folder.glob("*/*/*-s*.json"))
+    hashes = ((hashlib.sha256(x.read_bytes()).hexdigest(), x.relative_to(folder)) for x in files)
+    return "".join(f"{digest}  {path.as_posix()}\n" for digest, path in hashes)
 
 
 def _seeds(folder: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from srnn import _checks
+from srnn.errors import CheckpointError
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import COLUMNS, MODES, TABLES
 from srnn.experiments.reproduction._published import published
@@ -193,16 +194,22 @@ def _where(file: Path) -> dict[str, Any]:
 def _read(file: Path) -> Result:
     # What needs no training has none of these.
     stored: dict[str, Any] = {"best_epoch": 0, "loss": None, "stopped": None, "recipe": None}
-    stored |= json.loads(file.read_text(encoding="utf-8")) | _where(file)
-    for key in (
-        *("error_mean", "error_std", "error_mean_clean", "error_median"),
-        *("stretches", "curve", "loss"),
-    ):
-        stored[key] = _nan(stored[key])
-    sample = stored.get("sample")
-    stored["sample"] = None if sample is None else _nan(sample)
-    kept = {key: stored[key] for key in Result.__dataclass_fields__ if key in stored}
-    return Result(**kept)
+    try:
+        stored |= json.loads(file.read_text(encoding="utf-8")) | _where(file)
+        for key in (
+            *("error_mean", "error_std", "error_mean_clean", "error_median"),
+            *("stretches", "curve", "loss"),
+        ):
+            stored[key] = _nan(stored[key])
+        sample = stored.get("sample")
+        stored["sample"] = None if sample is None else _nan(sample)
+        kept = {key: stored[key] for key in Result.__dataclass_fields__ if key in stored}
+        return Result(**kept)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} is a damaged result ({error!r}); `srnn reproduce` into the same folder makes "
+            "it again."
+        ) from error
 
 
 def results(
@@ -241,6 +248,8 @@ def results(
         If there is no such table or column.
     FileNotFoundError
         If there is no such folder.
+    CheckpointError
+        If a file is truncated, or is no result; the text names it.
 
     Examples
     --------
