@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 KNOWN_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_MOST_STEPS = 10**7
 _INDEX = "Expected `index` to be an int, a slice, a list of ints or a mask"
 
 
@@ -43,16 +44,67 @@ def positive_int(value: Any, name: str, *, minimum: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"Expected `{name}` to be an integer; got {value!r}.")
     if int(value) < minimum:
-        raise ValueError(f"Expected `{name}` to be at least {minimum}; got {value!r}.")
+        raise ValueError(f"Expected `{name}` to be at least {minimum}; got {_shown(value)}.")
     return int(value)
+
+
+def steps(value: Any, name: str = "steps") -> int:
+    """Return `value` as a number of steps that a machine can take and keep."""
+    count = positive_int(value, name)
+    if count > _MOST_STEPS:
+        raise ValueError(
+            f"Expected `{name}` to be at most {_MOST_STEPS}; got {_shown(value)}. Go on from the "
+            "last state in a further call."
+        )
+    return count
+
+
+def time_step(value: Any, name: str = "dt") -> float:
+    """Return `value` as a positive float that neither precision rounds to nothing or infinity."""
+    number = positive(value, name)
+    if not 1e-30 <= number <= 1e30:
+        raise ValueError(
+            f"Expected `{name}` to lie between 1e-30 and 1e30; got {_shown(value)}. Take another "
+            "unit of time."
+        )
+    return number
+
+
+def squarable(values: Tensor, name: str) -> Tensor:
+    """Return states whose squares, which a loss is made of, neither overflow nor vanish."""
+    info = torch.finfo(values.dtype)
+    least, most = info.tiny**0.5, 1e-3 * info.max**0.5
+    for half in halves(values.detach()):
+        size = float(torch.where(torch.isfinite(half), half, 0.0).abs().max())
+        if size and not least <= size <= most:
+            raise ValueError(
+                f"Expected the positions and the momenta of `{name}` to be of a size between "
+                f"{least:.0e} and {most:.0e}, whose squares {values.dtype} can hold; the largest "
+                f"is {size:.3g}. Take other units."
+            )
+    return values
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond the floating-point numbers
+        return math.inf
+
+
+def _shown(value: Any) -> str:
+    """Show a number, but not hundreds of its digits."""
+    if isinstance(value, int) and value.bit_length() > 100:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)
 
 
 def finite(value: Any, name: str) -> float:
     """Return `value` as a finite float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"Expected `{name}` to be a number; got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"Expected `{name}` to be a finite number; got {value!r}.")
+    if not math.isfinite(_float(value)):
+        raise ValueError(f"Expected `{name}` to be a finite number; got {_shown(value)}.")
     return float(value)
 
 
@@ -60,9 +112,9 @@ def positive(value: Any, name: str) -> float:
     """Return `value` as a positive finite float."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"Expected `{name}` to be a positive number; got {value!r}.")
-    number = float(value)
+    number = _float(value)
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"Expected `{name}` to be a positive finite number; got {value!r}.")
+        raise ValueError(f"Expected `{name}` to be a positive finite number; got {_shown(value)}.")
     return number
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tempfile
 
 import numpy as np
 import pytest
@@ -395,6 +396,78 @@ def test_a_refused_fit_leaves_how_predictions_begin(noisy, tmp_path):
 def test_data_that_do_not_fit_are_refused(data, make, text):
     with pytest.raises((ValueError, TypeError), match=text):
         model_of().fit(make(data))
+
+
+SPRING = srnn.systems.MassSpring()
+
+
+def states_of_size(size, dtype=torch.float64):
+    values = torch.linspace(-1.0, 1.0, 60, dtype=torch.float64).reshape(5, 6, 2).sin() * size
+    return srnn.Trajectories.from_states(values.to(dtype), dt=0.1)
+
+
+def from_a_file_with(substeps):
+    with tempfile.TemporaryDirectory() as folder:
+        model = srnn.SRNN(1, hidden=4)
+        model.substeps = substeps
+        model.save(f"{folder}/model")
+        return srnn.load(f"{folder}/model")
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        *(
+            (lambda dt=dt, call=call: call(dt), text)
+            for dt, text in (
+                (1e-300, "Expected `dt` to lie between 1e-30 and 1e30; got 1e-300"),
+                (1e300, "Expected `dt` to lie between 1e-30 and 1e30; got 1e.300"),
+                (10**400, "Expected `dt` to be a positive finite number; got an integer of 1329 b"),
+            )
+            for call in (
+                lambda dt: srnn.rollout(SPRING, "leapfrog", torch.ones(1, 2), dt=dt, steps=1),
+                lambda dt: srnn.Trajectories.from_states(torch.ones(3, 1, 2), dt=dt),
+                lambda dt: SPRING.simulate(2, steps=2, dt=dt),
+                lambda dt: srnn.Model(SPRING).predict(states_of_size(1), steps=2, dt=dt),
+            )
+        ),
+        *(
+            (lambda run=run: run(10**9), "Expected `steps` to be at most 10000000; got 1000000000")
+            for run in (
+                lambda n: srnn.rollout(SPRING, "leapfrog", torch.ones(1, 2), dt=0.1, steps=n),
+                lambda n: SPRING.simulate(2, steps=n, dt=0.1),
+                lambda n: srnn.Model(SPRING).predict(states_of_size(1), steps=n),
+            )
+        ),
+        (
+            lambda: srnn.Model(SPRING).predict(states_of_size(1), steps=10**5, substeps=10**5),
+            r"`steps \* substeps` to be at most 10000000; got 10000000000",
+        ),
+        (lambda: from_a_file_with(10**9), "damaged header.*`substeps` to be at most 10000000"),
+        (lambda: from_a_file_with(0), "damaged header.*Expected `substeps` to be at least 1"),
+        (lambda: from_a_file_with(1.5), "damaged header.*Expected `substeps` to be an integer"),
+        (
+            lambda: srnn.SRNN(1, hidden=4).fit(states_of_size(1).to(torch.float32), substeps=10**9),
+            "Expected `substeps` to be at most 10000000",
+        ),
+        (lambda: srnn.SRNN(1, 4).recipe(learning_rate=10**400), "got an integer of 1329 bits"),
+        *(
+            (lambda use=use, data=data: use(data), r"Expected the positions and the momenta of `")
+            for data in (
+                *(states_of_size(1e200), states_of_size(1e-300)),
+                *(states_of_size(size, torch.float32) for size in (1e25, 1e-25)),
+            )
+            for use in (
+                lambda data: srnn.SRNN(1, 4, dtype=data.values.dtype).fit(data, progress=False),
+                lambda data: srnn.iso.optimise_initial_state(SPRING, data),
+                lambda data: srnn.Model(SPRING).diagnose(data),
+            )
+        ),
+    ],
+)
+def test_numbers_out_of_range_are_refused(call, text):
+    with pytest.raises((ValueError, srnn.errors.CheckpointError), match=text):
+        call()
 
 
 def test_a_window_longer_than_the_trajectories_is_refused(data):

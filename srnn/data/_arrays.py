@@ -121,7 +121,7 @@ def spacing(times: Any, states: int) -> float:
         raise ValueError(
             "Uneven `times` are not supported yet: resample to equal steps and pass `dt`."
         )
-    return _checks.positive(dt, "dt")
+    return _checks.time_step(dt)
 
 
 def _numbers(value: Any, name: str) -> Tensor:

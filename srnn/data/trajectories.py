@@ -87,7 +87,7 @@ class Trajectories:
         derivatives = None if dq is None else join_halves(dq, dp, "dq", "dp", values.dtype)
         if times is not None:
             measured = spacing(times, len(values))
-            if dt is not None and not _checks.same_spacing(measured, _checks.positive(dt, "dt")):
+            if dt is not None and not _checks.same_spacing(measured, _checks.time_step(dt)):
                 raise ValueError(
                     f"Expected `dt` to be the spacing of `times`, {measured!r}; got {dt!r}. "
                     "Pass one of the two."
@@ -96,7 +96,7 @@ class Trajectories:
         self._set(values, dt, {"derivatives": derivatives})
 
     def _set(self, values: Tensor, dt: Any, known: Mapping[str, Tensor | None]) -> None:
-        self.dt = _checks.positive(dt, "dt")
+        self.dt = _checks.time_step(dt)
         self.values = _checks.known_float(values, "values")
         self.clean = known.get("clean")
         self.derivatives = known.get("derivatives")

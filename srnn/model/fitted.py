@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from torch import Tensor
 
+from srnn import _checks
 from srnn.data.units import Units
 
 __all__ = ["Fitted", "Left"]
@@ -76,7 +77,7 @@ class Fitted:
             Units(**header["scale"], shift=shift),
             header["dt"],
             bool(header.get("iso", False)),
-            int(header.get("substeps", 1)),
+            _checks.steps(header.get("substeps", 1), "substeps"),
             None if noise is None else (float(noise[0]), float(noise[1])),
         )
 

@@ -561,8 +561,8 @@ class Model:
         weight = self._weight()
         if weight is not None:
             _checks.same_as(z0, "observed", weight, "model")
-        spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
-        substeps = self.substeps if substeps is None else _checks.positive_int(substeps, "substeps")
+        spacing = observed.dt if dt is None else _checks.time_step(dt)
+        substeps = self.substeps if substeps is None else _checks.steps(substeps, "substeps")
         net, motion = asked(self.net), self.motion(integrator, like=z0)
         motion.check_spacing(spacing)
         if self.iso if iso is None else iso:
@@ -615,7 +615,7 @@ class Model:
         if not self.walled:
             raise TypeError("The model has no walls to rebound from: srnn.SRNN(..., rebound=...).")
         z0 = _checks.state(observed.values[0], "observed", self.dim)
-        spacing = observed.dt if dt is None else _checks.positive(dt, "dt")
+        spacing = observed.dt if dt is None else _checks.time_step(dt)
         motion, substeps = self.motion(like=z0), self.substeps
         asked(self.net).check_start(z0, spacing / substeps, motion)
         assert motion.units is not None

@@ -170,11 +170,11 @@ def flow_map(
     dim = int(field.dim)
     z0 = _checks.state(z0, "z0", dim)
     flat = z0.detach().reshape(-1, 2 * dim)
-    count = _checks.positive_int(steps, "steps") + 1
+    count = _checks.steps(steps) + 1
     if says(integrator, "lifts") and TangentField(field, 1).closed_form:
         work, size = _lifted, max(1, _PIECE // (count * 4 * dim * dim))
     else:
-        substeps = _checks.positive_int(substeps, "substeps")
+        substeps = _checks.steps(substeps, "substeps")
         work, size = _transposed_twice, rows_at_once(field, count * substeps)
     pieces = [work(field, integrator, piece, how) for piece in flat.split(size)]
     states = torch.cat([piece[0] for piece in pieces], dim=1)

@@ -99,7 +99,7 @@ def norms_through_time(
     """
     with torch.no_grad():  # what a rollout refuses is refused in its words
         rollout(field, integrator, z0, dt=dt, steps=1, substeps=substeps)
-    steps = _checks.positive_int(steps, "steps")
+    steps = _checks.steps(steps)
     v = _cotangent(cotangent, z0, generator)
     method: Any
     if integrator is None:

@@ -153,9 +153,10 @@ def _checked(
     field: Any, integrator: Any, z0: Any, dt: Any, steps: Any, substeps: Any, backward: bool
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Return the field, the method, and the times, dt with its sign."""
-    dt = _checks.positive(dt, "dt")
-    steps = _checks.positive_int(steps, "steps")
-    substeps = _checks.positive_int(substeps, "substeps")
+    dt = _checks.time_step(dt)
+    steps = _checks.steps(steps)
+    substeps = _checks.steps(substeps, "substeps")
+    _checks.steps(steps * substeps, "steps * substeps")
     if _checks.is_own_step(field):
         if integrator is not None:
             raise ValueError(

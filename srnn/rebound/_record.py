@@ -82,8 +82,8 @@ def record(
             "Expected `method` to be a Rebound, as with_rebound makes; "
             f"got {type(method).__name__}."
         )
-    dt, substeps = _checks.positive(dt, "dt"), _checks.positive_int(substeps, "substeps")
-    part, count = dt / substeps, _checks.positive_int(steps, "steps") * substeps
+    dt, substeps = _checks.time_step(dt), _checks.steps(substeps, "substeps")
+    part, count = dt / substeps, _checks.steps(steps) * substeps
     states = list(integrate(field, method, z0, dt=part, steps=count))[1:]
     most, normals, times = method.rebounds, [], []
     for number, (_, state) in enumerate(states):

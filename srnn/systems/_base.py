@@ -177,7 +177,7 @@ class System(ABC):
             raise ValueError("Expected at least one trajectory in `z0`; got none.")
         z0 = _checks.all_finite(z0.detach(), "z0")
         z0 = z0.to(dtype=torch.float64, copy=True)
-        return z0, _checks.positive(dt, "dt"), _checks.positive_int(steps, "steps")
+        return z0, _checks.time_step(dt), _checks.steps(steps)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(dim={self.dim})"

@@ -118,7 +118,7 @@ class LinearOscillators(SeparableSystem):
         >>> bool((z - chain.flow(z0, 0.5, 9)[0]).abs().max() < 1e-12)
         True
         """
-        h = _checks.positive(dt, "dt")
+        h = _checks.time_step(dt)
         w, modes = self._modes()
         if h * float(w[-1]) >= math.pi:
             raise ValueError(

@@ -200,7 +200,7 @@ class SpringChain(LinearOscillators):
         """
         z0, dt, steps = self._checked(z0, dt, steps)
         _checks.choice(truth, "truth", TRUTHS)
-        substeps = _checks.positive_int(substeps, "substeps")
+        substeps = _checks.steps(substeps, "substeps")
         if truth == "exact":
             propagator = torch.linalg.matrix_exp(dt * self.matrix())
         else:

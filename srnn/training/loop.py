@@ -62,6 +62,7 @@ def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name:
     if weight is None:
         raise ValueError("The model has no parameters to train.")
     _checks.same_as(data.values, name, weight, "model")
+    _checks.squarable(data.values, name)
     if data.status is not None and bool((data.status != 0).any()):
         raise ValueError(
             f"Expected `{name}` with status 0 throughout; {int((data.status != 0).sum())} "

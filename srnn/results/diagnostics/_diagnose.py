@@ -105,7 +105,7 @@ def diagnose(
     cut = _forecast_states(forecast_from, data)
     steps = max(data.steps, 100)
     if drift_steps is not None:
-        steps = _checks.positive_int(drift_steps, "drift_steps")
+        steps = _checks.steps(drift_steps, "drift_steps")
     count = min(
         _checks.positive_int(most, "most"),
         max(1, _NUMBERS // (len(data.values) * (2 * data.dim) ** 2)),
@@ -155,7 +155,7 @@ def _checked(model: Any, data: Any) -> Trajectories:
         )
     if not isinstance(data, Trajectories):
         raise TypeError(f"Expected `data` to be srnn.Trajectories; got {type(data).__name__}.")
-    _checks.state(data.values, "data", model.dim)
+    _checks.squarable(_checks.state(data.values, "data", model.dim), "data")
     weight = weight_of(model.net)
     if weight is not None:
         _checks.same_as(data.values, "data", weight, "model")
@@ -173,7 +173,7 @@ def _checked(model: Any, data: Any) -> Trajectories:
 def _substeps(model: Any, value: Any) -> int:
     if value is None:
         return 1 if model.motion().own_step else int(model.substeps)
-    substeps = _checks.positive_int(value, "substeps")
+    substeps = _checks.steps(value, "substeps")
     model.motion().check_substeps(substeps, "substeps")
     return substeps
 

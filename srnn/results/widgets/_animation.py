@@ -192,7 +192,7 @@ def ball(
         legend.append(_explained(f'<g fill="{colour}">{shape}</g>', label, reach=4))
     return HTML(
         _ANIMATION.format(
-            dt=_checks.positive(dt, "dt"),
+            dt=_checks.time_step(dt),
             speed=_checks.positive(speed, "speed"),
             width=_checks.positive_int(width, "width"),
             last=len(paths[0]) - 1,
@@ -268,7 +268,7 @@ def bodies(
     >>> page.data.count("<polyline")  # three true ones and three predicted
     6
     """
-    dt = _checks.positive(dt, "dt")
+    dt = _checks.time_step(dt)
     truth_dt = dt if truth_dt is None else _checks.positive(truth_dt, "truth_dt")
     if not len(paths):
         raise ValueError("Expected at least one of `paths`; got none.")

@@ -152,7 +152,7 @@ class IsoLoss:
         _exact_second_derivatives(integrator)
         z0 = batch_of_states(z0, field)
         if isinstance(observed, Trajectories):
-            if dt is not None and not _checks.same_spacing(observed.dt, _checks.positive(dt, "dt")):
+            if dt is not None and not _checks.same_spacing(observed.dt, _checks.time_step(dt)):
                 raise ValueError(
                     f"Expected `dt` to be that of the trajectories, {observed.dt!r}; got {dt!r}. "
                     "Leave it out."
@@ -171,7 +171,7 @@ class IsoLoss:
         counts = weights_of(values, weights, loss_from=loss_from)
         values = values.detach().masked_fill(counts == 0, 0.0)
         _checks.all_finite(values, "observed")
-        dt, substeps = _checks.positive(dt, "dt"), _checks.positive_int(substeps, "substeps")
+        dt, substeps = _checks.time_step(dt), _checks.steps(substeps, "substeps")
         return cls(Motion(field, integrator), Observed(values, counts), dt, substeps)
 
     def select(self, rows: Tensor) -> "IsoLoss":
@@ -285,7 +285,7 @@ def conditioning(
     (True, True)
     """
     z0 = batch_of_states(z0, field)
-    count = _checks.positive_int(steps, "steps") + 1
+    count = _checks.steps(steps) + 1
     w = weights_of(z0.expand(count, *z0.shape), weights, loss_from=loss_from)
     size = max(1, _PIECE // (count * z0.shape[-1] ** 2))
     eigenvalues, bounds = [], []

@@ -178,7 +178,7 @@ def _observed(observed: Any, dt: float | None, motion: Motion) -> tuple[Tensor, 
                 "observed.select(observed.status == 0)."
             )
         if dt is not None:
-            ratio = spacing / _checks.positive(dt, "dt")
+            ratio = spacing / _checks.time_step(dt)
             substeps = max(1, round(ratio))
             motion.check_substeps(substeps, "dt")
             if not _checks.same_spacing(ratio, substeps):
@@ -190,7 +190,7 @@ def _observed(observed: Any, dt: float | None, motion: Motion) -> tuple[Tensor, 
         values = _checks.float_tensor(observed, "observed")
         if dt is None:
             raise ValueError("Observations in a tensor need `dt`, the time between two states.")
-        spacing = _checks.positive(dt, "dt")
+        spacing = _checks.time_step(dt)
     motion.check_spacing(spacing)
     values = _checks.state(_checks.known_float(values, "observed"), "observed", motion.dim)
     if values.ndim != 3 or 0 in values.shape:
@@ -201,6 +201,7 @@ def _observed(observed: Any, dt: float | None, motion: Motion) -> tuple[Tensor, 
     weight = motion.weight
     if weight is not None:
         _checks.same_as(values, "observed", weight, "model")
+    _checks.squarable(values, "observed")
     return values.detach(), spacing, substeps
 
 
