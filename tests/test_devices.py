@@ -309,7 +309,7 @@ for _net in NETS:
             add(
                 f"rollout of {_net} by {_method}",
                 rollout_path(_net, _method),
-                srnn.rollout,
+                srnn.rollout.rollout,
                 srnn.HNet,
                 srnn.ONet,
                 srnn.QuadraticH,
