@@ -1,6 +1,7 @@
 """The addresses that modules had before they stood in rooms go on, beside those they have now."""
 
 import importlib
+import inspect
 import pickle
 import pkgutil
 import subprocess
@@ -159,6 +160,10 @@ def test_what_is_pickled_is_found_again() -> None:
         assert pickle.loads(pickle.dumps(thing)) is thing
     recipe = srnn.recipes.Recipe(epochs=3)
     assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+def test_the_module_that_is_called_shows_the_arguments() -> None:
+    assert inspect.signature(srnn.rollout) == inspect.signature(srnn.rollout.rollout)
 
 
 def test_an_address_that_there_never_was_is_refused_by_its_name() -> None:

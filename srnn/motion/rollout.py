@@ -1,5 +1,6 @@
 """The one loop through time."""
 
+import inspect
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -192,6 +193,7 @@ class Rollout(ModuleType):
     """The module, which is called as its function: ``srnn.rollout(...)`` and all that is in it."""
 
     __call__ = staticmethod(rollout)
+    __signature__ = inspect.signature(rollout)  # Python 3.11 would leave out the first argument
     rollout = staticmethod(rollout)
     integrate = staticmethod(integrate)
 

@@ -10,7 +10,7 @@ from selenium.webdriver.common.by import By
 
 # Pages that the build makes by itself; of listings of code one of many.
 OTHER_PAGES = ("search.html", "genindex.html", "py-modindex.html", "prf-prf.html")
-OTHER_PAGES += ("_modules/index.html", "_modules/srnn/rollout.html")
+OTHER_PAGES += ("_modules/index.html", "_modules/srnn/motion/rollout.html")
 
 # What of a page a reader should not see: formulas left alone, in its sidebars too, those with an
 # error in them, marks of TeX and of MyST in the text outside of code.
