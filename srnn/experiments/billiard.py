@@ -311,7 +311,7 @@ def _moved(model: Model, room: Room) -> Iterator[None]:
 def _rollout_errors(model: Model, test: Trajectories) -> dict[str, float]:
     """Quantiles over times and trajectories; a ball that is lost counts as infinitely far off."""
     predicted = model.predict(test, steps=STEPS)
-    error = position_error(predicted, test)[1:].nan_to_num(nan=math.inf)
+    error = position_error(predicted, test)[1:].nan_to_num(nan=math.inf, posinf=math.inf)
     at_end = error[-1]
     return {
         "median": float(error.median()),
@@ -323,7 +323,7 @@ def _rollout_errors(model: Model, test: Trajectories) -> dict[str, float]:
 
 def _step_errors(model: Model, cases: OneStep) -> dict[str, float]:
     error = position_error(model.predict(cases.data, steps=1), cases.data)[1]
-    error = error.nan_to_num(nan=math.inf)
+    error = error.nan_to_num(nan=math.inf, posinf=math.inf)
     return {"median": float(error.median()), "p90": _quantile(error, 0.9)}
 
 

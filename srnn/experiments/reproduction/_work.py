@@ -166,7 +166,9 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
         "error_std": headline["noisy"][1],
         "error_mean_clean": headline["clean"][0],
         # Of all times and samples; a prediction that has diverged is infinitely far off.
-        "error_median": _finite(float(errors["noisy"].nan_to_num(nan=math.inf).median())),
+        "error_median": _finite(
+            float(errors["noisy"].nan_to_num(nan=math.inf, posinf=math.inf).median())
+        ),
         "diverged": int(bad.sum()),
         "stretches": stretches,
         "curve": {name: _numbers(error.mean(dim=1), 5) for name, error in errors.items()},

@@ -239,7 +239,7 @@ class Diagnosis:
         if self.energy_drift is None:
             return None
         sizes = self.energy_drift.double().square().mean(dim=1).sqrt()
-        return float(torch.nan_to_num(sizes, nan=math.inf).max())
+        return float(torch.nan_to_num(sizes, nan=math.inf, posinf=math.inf).max())
 
     def __str__(self) -> str:
         return report(self)
