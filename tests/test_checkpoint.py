@@ -1,22 +1,34 @@
 """Files: whole or not there, refused if damaged, and a killed run that goes on bit for bit."""
 
+import contextlib
+import functools
 import json
+import math
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 import srnn
 from srnn.errors import CheckpointError
+from srnn.motion import integrators
+from srnn.rebound import LevelSetWalls, WalledH
+from srnn.systems import Room
 from srnn.training import checkpoint
+from srnn.training.loop import train
+from srnn.training.resuming import restore
+from srnn.training.run import Run
 
 RUN = """
 import dataclasses, json, sys, time
@@ -324,41 +336,30 @@ def test_an_interrupt_keeps_the_best_weights(data, monkeypatch):
     assert all(bool((weight == 0).all()) for weight in model.net.parameters())
 
 
-def damage_truncate(path):
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def damage_header(path):
-    path.write_bytes(path.read_bytes()[:40])
-
-
-def damage_text(path):
-    path.write_text("not a checkpoint, but long enough to be read as one, it would seem")
-
-
-def damage_foreign(path):
-    save_file({"x": torch.zeros(3)}, path)
-
-
-def damage_empty(path):
-    path.write_bytes(b"")
+@pytest.fixture(scope="module")
+def saved(data, tmp_path_factory):
+    """Bytes of a run's and of a model's file."""
+    folder = tmp_path_factory.mktemp("saved")
+    fit(data, folder / "run")[0].save(folder / "model")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
-        (damage_truncate, "cannot be read: it is truncated or not a safetensors file"),
-        (damage_header, "cannot be read: it is truncated or not a safetensors file"),
-        (damage_text, "cannot be read: it is truncated or not a safetensors file"),
-        (damage_empty, "cannot be read: it is truncated or not a safetensors file"),
-        (damage_foreign, "was not written by srnn"),
+        (lambda raw: raw[:-100], "it is truncated or not a safetensors file"),
+        (lambda raw: raw[:40], "it is truncated or not a safetensors file"),
+        (lambda raw: b"", "it is truncated or not a safetensors file"),
+        (lambda raw: b"no checkpoint, but long enough to be one", "it is truncated or not a safe"),
+        (lambda raw: save({"x": torch.zeros(3)}), "was not written by srnn"),
+        (lambda raw: save({}, {"srnn": 10**5 * "["}), "was not written by srnn"),
+        (lambda raw: save({}, {"srnn": '["format"]'}), "was not written by srnn"),
+        (lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]), r"is damaged: .* \(the checksum differs\)"),
     ],
 )
-def test_damaged_and_foreign_files_are_refused(data, tmp_path, damage, text):
-    model, _ = fit(data, tmp_path / "run")
-    model.save(tmp_path / "model")
-    for name in ("run", "model"):
-        damage(tmp_path / name)
+def test_damaged_and_foreign_files_are_refused(data, saved, tmp_path, damage, text):
+    for name, raw in saved.items():
+        (tmp_path / name).write_bytes(damage(raw))
     with pytest.raises(CheckpointError, match=text):
         srnn.load(tmp_path / "model")
     # test_models.py shows that the refused fit leaves the model as it was.
@@ -366,9 +367,160 @@ def test_damaged_and_foreign_files_are_refused(data, tmp_path, damage, text):
         fit(data, tmp_path / "run")
 
 
-def test_a_model_is_not_a_checkpoint_nor_the_other_way_round(data, tmp_path):
-    model, _ = fit(data, tmp_path / "run")
-    model.save(tmp_path / "model")
+def test_a_bit_that_is_flipped_anywhere_is_noticed(tmp_path):
+    path = tmp_path / "model"
+    srnn.SRNN(1, 2, generator=seeded()).save(path)
+    raw = bytearray(path.read_bytes())
+    assert len(raw) > 1500
+    for k in range(len(raw)):
+        # All bits where the file says that it has a checksum, and what it is of; else one a byte.
+        for bit in range(8) if k < 60 else (k % 8,):
+            raw[k] ^= 1 << bit
+            path.write_bytes(raw)
+            raw[k] ^= 1 << bit
+            with pytest.raises(CheckpointError):
+                checkpoint.read(path, srnn.model.FORMAT)
+    path.write_bytes(raw)
+    srnn.load(path)
+
+
+def test_files_are_the_same_bytes_each_time_and_need_no_checksum(tmp_path):
+    """Those of before there was one are read, the stored weights among them."""
+    model = srnn.SRNN(2, 4, generator=seeded())
+    for name in ("one", "two"):
+        model.save(tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    tensors, header = checkpoint.read(tmp_path / "one", srnn.model.FORMAT)
+    save_file(tensors, tmp_path / "old", {"srnn": json.dumps(header)})
+    old = srnn.load(tmp_path / "old").net.state_dict()
+    assert all(torch.equal(old[name], x) for name, x in model.net.state_dict().items())
+
+
+OWN = {"kind": "Splitting", "name": "a", "order": 1, "stages": [["kick", 1.0], ["drift", 1.0]]}
+TAO = {"kind": "Tao", "name": "a", "order": 2, "substeps": [1.0], "omega": math.nan}
+NETS = {
+    "HNet": lambda: srnn.HNet(2, 4),
+    "RNN": lambda: srnn.RNN(2, 4),
+    "PairwiseH": lambda: srnn.nn.PairwiseH(2, 1, 4),
+    "WalledH": lambda: WalledH(srnn.HNet(2, 4), LevelSetWalls(Room.box().image, hidden=4)),
+}
+
+
+@pytest.mark.parametrize(
+    ("net", "where", "value", "text"),
+    [
+        ("HNet", "config.dim", 10**6, r"expected `kinetic.mlp.layers.0.weight` of shape \(4, 1000"),
+        ("HNet", "config.hidden", [10**6, 10**6], "does not fit HNet"),
+        ("HNet", "config.hidden", [10**30], "damaged header"),
+        ("HNet", "config.hidden", [[4]], "Expected `hidden` to be an integer"),
+        ("HNet", "config.quadratic", "no", "the network is .*, not"),
+        ("HNet", "config.device", "cpu", "multiple values for keyword argument 'device'"),
+        ("HNet", "config", [2, 4], "damaged header"),
+        ("RNN", "config.hidden", 10**6, "does not fit RNN"),
+        ("PairwiseH", "config.bodies", 10**6, r"Expected `shift` of shape \(2000000,\)"),
+        ("WalledH", "config.picture", [10**6, 10**6], "does not fit WalledH"),
+        ("WalledH", "config.walls", ["LevelSetWalls", {"hidden": 10**6}], "does not fit WalledH"),
+        ("WalledH", "config.rebounds", 10**9, "`rebounds` in a file to be at most 1000000"),
+        ("HNet", "net", ["HNet"], r"holds weights of \['HNet'\], which is not one"),
+        ("HNet", "model", ["SRNN"], "unhashable"),
+        ("HNet", "preset", ["paper"], "Unknown `preset`"),
+        ("HNet", "integrator", ["leapfrog"], "damaged header"),
+        ("HNet", "integrator", OWN | {"name": ["a"]}, "Expected `name` of an integrator to be"),
+        ("HNet", "integrator", OWN | {"stages": [["kick", math.nan]]}, "to sum to 1"),
+        ("HNet", "integrator", TAO, "Expected `omega` to be a finite number"),
+        ("HNet", "scale", [1.0, 1.0, 1.0], "damaged header"),
+        *(
+            ("HNet", f"scale.{x}", 0.0, "to be a positive finite number")
+            for x in ("q", "p", "time")
+        ),
+        *(
+            ("HNet", "scale.q", x, "to be a positive")
+            for x in (math.nan, -1.0, math.inf, "1", None)
+        ),
+        *(("HNet", "dt", x, "`dt` to be a positive") for x in (math.nan, 0, -0.1, [0.1])),
+        ("HNet", "dt", 10**400, "OverflowError"),
+        *(("HNet", "substeps", x, "Expected `substeps`") for x in (0, 1.5, 10**9, None)),
+        *(("HNet", "noise", x, "Expected `noise`") for x in ([0.1], 0.1, [math.nan, 0.1], [0, 1])),
+        ("HNet", "iso", "no", "Unknown `iso`"),
+        ("HNet", "shift", torch.zeros(3), r"Expected `shift` of shape \(4,\); got \(3,\)"),
+        ("HNet", "shift", torch.full((4,), math.nan), "Expected `shift` to be finite"),
+        ("HNet", "shift", torch.zeros(4, dtype=torch.int64), "Unknown dtype of `shift`"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused_before_it_is_built(tmp_path, net, where, value, text):
+    integrator = None if net == "RNN" else "leapfrog"
+    srnn.Model(NETS[net](), integrator).save(tmp_path / "model")
+    tensors, header = checkpoint.read(tmp_path / "model", srnn.model.FORMAT)
+    *parents, last = where.split(".")
+    inner = tensors if last == "shift" else header
+    for name in parents:
+        inner = inner[name]
+    inner[last] = value
+    checkpoint.write(tmp_path / "model", tensors, header)
+    with pytest.raises(CheckpointError, match=text):
+        srnn.load(tmp_path / "model")
+    if last == "dt" and isinstance(value, float):  # nor is one written that could not be read
+        model = srnn.SRNN(2, 4)
+        model.dt = value
+        with pytest.raises(ValueError, match=text):
+            model.save(tmp_path / "other")
+
+
+def nodes(tree, *path):
+    """All places in a JSON header."""
+    for key in list(tree if isinstance(tree, dict) else range(len(tree))):
+        yield (*path, key)
+        if isinstance(tree[key], (dict, list)):
+            yield from nodes(tree[key], *path, key)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adamw", "scheduler": "plateau"},
+        {"optimizer": "sgd", "scheduler": "exponential"},
+        {"iso": "gauss-newton", "scheduler": None},
+    ],
+)
+def test_a_checkpoint_that_lacks_a_part_is_refused_before_training(
+    data, tmp_path, monkeypatch, settings
+):
+    whole = tmp_path / "run"
+    recipe = srnn.recipes.Recipe(epochs=2, batch_size=8, **settings)
+    net, part = srnn.HNet(3, 4, generator=seeded()), data.first(3)
+    given = net, integrators.get("leapfrog"), part, part, recipe, seeded()
+    run = Run(*given)
+    train(*given, path=whole, progress=False)
+    tensors, header = checkpoint.read(whole, "srnn.Training/1")
+    fingerprint = header["fingerprint"]
+
+    def refused(*parts):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "read", lambda path, expected: parts)
+            with pytest.raises((CheckpointError, LookupError, TypeError, ValueError)):
+                restore(run, whole, fingerprint)
+
+    for name, x in tensors.items():
+        refused({key: value for key, value in tensors.items() if key != name}, header)
+        refused(tensors | {name: x[None]}, header)
+    refused(tensors | {"more": torch.zeros(1)}, header)
+    for *parents, last in nodes(header):
+        for change in ({"x": 1}, math.nan, "missing"):
+            other = json.loads(json.dumps(header))
+            inner = functools.reduce(lambda tree, key: tree[key], parents, other)
+            if change == "missing":
+                del inner[last]
+            else:
+                inner[last] = change
+            refused(tensors, other)
+    assert run.history.epochs == 0
+    restore(run, whole, fingerprint)
+    assert run.history.epochs == 2
+
+
+def test_a_model_is_not_a_checkpoint_nor_the_other_way_round(data, saved, tmp_path):
+    for name, raw in saved.items():
+        (tmp_path / name).write_bytes(raw)
     with pytest.raises(CheckpointError, match=r"holds 'srnn.Training/1'; expected 'srnn.Model/1'"):
         srnn.load(tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"holds 'srnn.Model/1'; expected 'srnn.Training/1'"):
@@ -382,28 +534,125 @@ def test_missing_files_and_folders_say_so(data, tmp_path):
         srnn.SRNN(3, 8).save(tmp_path / "none" / "model.srnn")
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    checkpoint.write(path, {"x": torch.zeros(3)}, {"format": "test"})
-    before = path.read_bytes()
-
-    def full_disk(tensors, file, metadata):
-        file.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoint.write(path, {"x": torch.ones(3)}, {"format": "test"})
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+@contextlib.contextmanager
+def room_for(size):
+    """As on a full disk: the system writes so many bytes to a file and refuses the next."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_files_hold_plain_arrays(data, tmp_path):
-    """Safetensors begins with the length of its JSON header; the arrays hold no objects."""
-    model, _ = fit(data, tmp_path / "run")
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(data, tmp_path):
+    model, _ = fit(data, tmp_path / "run", epochs=1)
     model.save(tmp_path / "model")
-    for name in ("run", "model"):
-        raw = (tmp_path / name).read_bytes()
+    data.save(tmp_path / "data")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before.keys() == {"run", "model", "data"}
+    for name, write in (
+        ("model", model.save),
+        ("data", data.save),
+        ("run", lambda path: fit(data, path, epochs=2)),
+    ):
+        text = rf"There is no room to write .*{name} \(.*\)\. Free some, or name a file on another"
+        with pytest.raises(OSError, match=text), room_for(500):
+            write(tmp_path / name)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("umask", "former", "expected"),
+    [(0o022, None, 0o644), (0o007, None, 0o660), (0o077, 0o64, 0o64)],
+)
+def test_a_file_has_the_permissions_of_the_former_one_or_the_umask(
+    tmp_path, umask, former, expected
+):
+    path = tmp_path / "model"
+    if former is not None:
+        path.touch()
+        path.chmod(former)
+    kept = os.umask(umask)
+    try:
+        srnn.SRNN(1, 2).save(path)
+    finally:
+        os.umask(kept)
+    assert path.stat().st_mode & 0o777 == expected
+
+
+def test_a_link_is_written_through_and_a_folder_or_device_is_refused(tmp_path):
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link", tmp_path / "far" / "model"
+    link.symlink_to(Path("far") / "model")
+    for dim in (1, 2):  # to what is not there yet, and to what is
+        srnn.SRNN(dim, 2).save(link)
+        assert link.is_symlink()
+        assert srnn.load(target).dim == dim
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("far", "pipe"):
+        with pytest.raises(IsADirectoryError, match="is a folder or a device; name a file"):
+            srnn.SRNN(1, 2).save(tmp_path / name)
+    assert {path.name for path in tmp_path.rglob("*")} == {"far", "link", "model", "pipe"}
+
+
+HALF = """
+import sys, time
+from srnn._arrays import whole_file
+
+with whole_file(sys.argv[1]) as beside:
+    beside.write_bytes(b"half")
+    print(beside, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_writer_leaves_is_removed_by_the_next_and_a_live_one_s_is_not(tmp_path):
+    path, other = tmp_path / "[file]", tmp_path / "other"
+    command = [sys.executable, "-c", HALF, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            beside = Path(process.stdout.readline().strip())
+            srnn.SRNN(1, 2).save(path)
+            assert beside.read_bytes() == b"half"
+        finally:
+            process.kill()
+    assert beside.exists()
+    srnn.SRNN(1, 2).save(other)
+    assert beside.exists()
+    srnn.SRNN(1, 2).save(path)
+    assert set(tmp_path.iterdir()) == {path, other}
+
+
+def test_readers_and_writers_at_once_never_meet_a_mixture(tmp_path):
+    """Of two files, in two threads: one file's header beside another's tensors, or half of one."""
+    path, done = tmp_path / "file", threading.Event()
+
+    def write(first):
+        k = first
+        while not done.is_set() or k == first:
+            checkpoint.write(path, {"x": torch.full((100,), k)}, {"format": "test", "k": k})
+            k += 2
+
+    write_one = {"x": torch.zeros(100, dtype=torch.int64)}, {"format": "test", "k": 0}
+    checkpoint.write(path, *write_one)
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, first) for first in (1, 2)]
+        try:
+            seen = [checkpoint.read(path, "test") for _ in range(300)]
+        finally:
+            done.set()
+        for writer in writers:
+            writer.result()
+    assert all(bool((tensors["x"] == header["k"]).all()) for tensors, header in seen)
+    assert len({header["k"] for _, header in seen}) > 1
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_files_hold_plain_arrays(data, saved, tmp_path):
+    """Safetensors begins with the length of its JSON header; the arrays hold no objects."""
+    for raw in saved.values():
         length = int.from_bytes(raw[:8], "little")
         assert "srnn" in json.loads(raw[8 : 8 + length])["__metadata__"]
     data.save(tmp_path / "data.npz")

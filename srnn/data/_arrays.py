@@ -1,10 +1,15 @@
 """A user's arrays, and the files that hold them."""
 
+import errno
+import glob
 import os
+import secrets
+import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -14,26 +19,71 @@ from srnn import _checks
 from srnn._types import TrajectoryValues
 from srnn.errors import CheckpointError
 
+if sys.platform != "win32":
+    import fcntl
+
 _FORMAT = "srnn.Trajectories/1"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a path to write to, and put what was written in the place of `path` at once.
 
-    Renaming is atomic: whoever is killed in between leaves the former file untouched.
+    Renaming is atomic: whoever is killed in between leaves the former file untouched, and the next
+    write to `path` removes what is left beside it.  Permissions are those of the former file, or
+    what the umask leaves; through a symbolic link its target is written.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {path.parent} does not exist; create it first.")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.exists() and not path.is_file():
+        raise IsADirectoryError(f"{path} is a folder or a device; name a file.")
+    _remove_leftovers(path)
+    beside, held = _open_beside(path)
     try:
         yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        os.fsync(held.fileno())
+        if path.exists():
+            beside.chmod(stat.S_IMODE(path.stat().st_mode))
+        if sys.platform == "win32":
+            held.close()  # nothing open can be renamed there
         beside.replace(path)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OSError(
+            error.errno,
+            f"There is no room to write {path} ({error.strerror}). Free some, or name a file on "
+            "another disk; the file as it was before is untouched.",
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
+        held.close()
+
+
+def _open_beside(path: Path) -> tuple[Path, IO[bytes]]:
+    """Make an empty file of a name of its own, locked for as long as its writer lives."""
+    while True:
+        beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+        held = beside.open("xb")
+        if sys.platform != "win32":
+            with suppress(OSError):  # a file system without locks, where no leftover is removed
+                fcntl.flock(held, fcntl.LOCK_EX)
+        if os.fstat(held.fileno()).st_nlink:
+            return beside, held
+        held.close()  # another writer has met it before it was locked, and removed it
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` have left: what nobody holds a lock on any more."""
+    if sys.platform != "win32":
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+            with suppress(OSError), leftover.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
 
 
 def write_npz(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn.data.units import Units
+from srnn.training.checkpoint import moderate
 
 __all__ = ["Fitted", "Left"]
 
@@ -65,6 +66,11 @@ class Fitted:
     def from_header(cls, header: dict[str, Any], shift: Tensor) -> "Fitted":
         """Build what :meth:`header` described; files of before have no `iso` to `noise`.
 
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If one of the others is missing, or one is out of range.
+
         Examples
         --------
         >>> import srnn
@@ -72,13 +78,19 @@ class Fitted:
         >>> Fitted.from_header(fitted.header(), fitted.units.shift).iso
         False
         """
-        noise = header.get("noise")
+        for name in ("q", "p", "time"):
+            _checks.positive(header["scale"][name], f"scale.{name}")
+        dt, noise = header["dt"], header.get("noise")
+        if noise is not None and (not isinstance(noise, (list, tuple)) or len(noise) != 2):
+            raise TypeError(
+                f"Expected `noise` to be a pair of numbers, of q and of p; got {noise!r}."
+            )
         return cls(
             Units(**header["scale"], shift=shift),
-            header["dt"],
-            bool(header.get("iso", False)),
-            _checks.steps(header.get("substeps", 1), "substeps"),
-            None if noise is None else (float(noise[0]), float(noise[1])),
+            None if dt is None else _checks.positive(dt, "dt"),
+            bool(_checks.choice(header.get("iso", False), "iso", (True, False))),
+            moderate(header.get("substeps", 1), "substeps"),
+            None if noise is None else tuple(_checks.positive(x, "noise") for x in noise),
         )
 
 

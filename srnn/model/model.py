@@ -696,6 +696,14 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights, units and configuration to a safetensors file.
 
+        Raises
+        ------
+        TypeError, ValueError
+            If the network or an integrator cannot be told by a file, or what a fit leaves (units,
+            dt, substeps, noise) was set to what is out of range.
+        OSError
+            If there is no room, or no permission, to write; a former file is untouched.
+
         Examples
         --------
         >>> import srnn, tempfile, pathlib
@@ -720,7 +728,9 @@ class Model:
             "preset": self.preset,
             **self.fitted.header(),
         }
-        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        Fitted.from_header(header, self.scale.shift)  # what is written can be read
+        trained = Motion(self.net, self.integrator).state_dict()
+        tensors = {f"net.{name}": value for name, value in trained.items()}
         checkpoint.write(path, tensors | {"shift": self.scale.shift}, header)
 
 

@@ -1,6 +1,7 @@
 """The models by name, and how one is read from a file."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from srnn.model.fitted import Fitted
 from srnn.model.model import FORMAT, Model
 from srnn.motion.fields import hamiltonian_of, weight_of
 from srnn.motion.integrators import Integrator
+from srnn.motion.motion import Motion
 from srnn.nn import HNet
 from srnn.nn.network import Network
 from srnn.rebound import LevelSetWalls, PatchWalls, WalledH
@@ -20,6 +22,9 @@ from srnn.training import checkpoint
 from srnn.training.recipes import Recipe
 
 __all__ = ["HNN", "SRNN", "load"]
+
+# What building a model of numbers or names that are none of its own raises.
+_MISFITS = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class SRNN(Model):
@@ -176,7 +181,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
     Raises
     ------
     CheckpointError
-        If the file is truncated, is not a model, or does not fit `net`.
+        If the file is damaged, is not a model, or does not fit `net`, which is then left alone.
 
     Returns
     -------
@@ -194,40 +199,68 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
     tensors, header = checkpoint.read(path, FORMAT)
     if net is not None and not isinstance(net, nn.Module):
         raise TypeError(f"Expected `net` to be a torch.nn.Module; got {type(net).__name__}.")
-    if net is None and header.get("net") not in Network.known:
+    if net is None and str(header.get("net")) not in Network.known:
         raise CheckpointError(
             f"{path} holds weights of {header.get('net')}, which is not one of the library's "
             "networks: pass one to fill as load(path, net=...)."
         )
     try:
-        shift = tensors.pop("shift")
+        shift = _checks.all_finite(_checks.known_float(tensors.pop("shift"), "shift"), "shift")
+        fitted = Fitted.from_header(header, shift)
         model = Model.__new__({"SRNN": SRNN, "HNN": HNN}.get(header["model"], Model))
-        kind = header["net"]
-        filled = Network.known[kind].from_config(**header["config"]) if net is None else net
-        weights = {name.removeprefix("net."): value for name, value in tensors.items()}
-        _check_weights(filled, weights, path)
-        filled.to(dtype=shift.dtype)
-        filled.load_state_dict(weights)
+        steps = {
+            name: checkpoint.integrator_from_config(header[name])
+            for name in ("integrator", "test_integrator")
+        }
+        config = header["config"]
+        # A network without numbers first: a damaged file may ask for more than memory holds.
+        filled = Network.known[header["net"]].sketch(**config) if net is None else net
+        if net is None and not _within(config, filled.config):
+            raise ValueError(f"the network is {filled.config}, not {config}")
+        checkpoint.moderate(getattr(filled, "rebounds", 1), "rebounds")
+        _check_weights(Motion(filled, steps["integrator"]), tensors, path)
+        if shift.shape != (2 * filled.dim,):
+            raise ValueError(
+                f"Expected `shift` of shape {(2 * filled.dim,)}; got {tuple(shift.shape)}."
+            )
+        filled = Network.known[header["net"]].from_config(**config) if net is None else net
         Model.__init__(
             model,
             filled,
-            checkpoint.integrator_from_config(header["integrator"]),
-            test_integrator=checkpoint.integrator_from_config(header["test_integrator"]),
+            steps["integrator"],
+            test_integrator=steps["test_integrator"],
             preset=header["preset"],
         )
-        model.fitted = Fitted.from_header(header, shift)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        trained = Motion(filled, model.integrator)
+        for _, module in trained.modules():
+            module.to(dtype=shift.dtype)
+        trained.load_state_dict(_without_net(tensors))
+        model.fitted = fitted
+    except _MISFITS as error:
         raise CheckpointError(f"{path} has a damaged header ({error!r}).") from error
     return model
 
 
-def _check_weights(net: nn.Module, weights: dict[str, Tensor], path: Any) -> None:
-    """Refuse weights that are not those of `net`, before any is loaded."""
-    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
+def _within(config: Any, built: Any) -> bool:
+    """Whether a file's configuration is the one built of it; older files may say less."""
+    if isinstance(config, dict) and isinstance(built, dict):
+        return all(name in built and _within(config[name], built[name]) for name in config)
+    if isinstance(config, list) and isinstance(built, list):
+        return len(config) == len(built) and all(map(_within, config, built))
+    return bool(config == built)
+
+
+def _without_net(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("net."): value for name, value in tensors.items()}
+
+
+def _check_weights(motion: Motion, tensors: Mapping[str, Tensor], path: Any) -> None:
+    """Refuse weights that are not those of a network and its step, before any is loaded."""
+    expected = {name: tuple(value.shape) for name, value in motion.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in _without_net(tensors).items()}
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise CheckpointError(
-                f"{path} does not fit {type(net).__name__}: expected `{name}` of shape "
+                f"{path} does not fit {type(motion.net).__name__}: expected `{name}` of shape "
                 f"{expected.get(name, 'nothing')}; got {found.get(name, 'nothing')}."
             )

@@ -25,7 +25,8 @@ def linear(
 ) -> nn.Linear:
     r"""Make a linear layer, weights and biases uniform on :math:`\pm 1/\sqrt{\text{inputs}}`.
 
-    This is PyTorch's own default range, drawn from `generator` instead of the global one.
+    This is PyTorch's own default range, drawn from `generator` instead of the global one.  On the
+    device "meta", where a network has shapes and no numbers, nothing is drawn.
 
     Examples
     --------
@@ -37,7 +38,9 @@ def linear(
     device, dtype = _checks.device(device), _checks.weight_dtype(dtype)
     # On "meta" PyTorch's own start takes no draw from the global generator; its weights are then
     # replaced, not moved, which fake tensors refuse.
-    layer = nn.Linear(inputs, outputs, device="meta")
+    layer = nn.Linear(inputs, outputs, device="meta", dtype=dtype)
+    if device is not None and device.type == "meta":
+        return layer
     bound = 1 / math.sqrt(inputs)
     for name, parameter in list(layer.named_parameters()):
         drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)

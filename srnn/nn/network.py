@@ -6,6 +6,7 @@ class (:func:`asked` answers in its place).  A network that derives from it over
 in its own file, and is found again by :func:`srnn.load` through its name.
 """
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -54,6 +55,19 @@ class Configured:
         (8,)
         """
         return cls(**config)
+
+    @classmethod
+    def sketch(cls, **config: Any) -> Any:
+        """Build it without numbers, where its class takes a device: its shapes need no memory.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.HNet.sketch(dim=20, hidden=10**6).kinetic.weight.device
+        device(type='meta')
+        """
+        takes = "device" in inspect.signature(cls).parameters
+        return cls.from_config(**config, **({"device": "meta"} if takes else {}))
 
 
 class Network(Configured):

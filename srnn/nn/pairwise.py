@@ -1,6 +1,5 @@
 """A Hamiltonian of equal bodies that act on each other in pairs."""
 
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -78,11 +77,9 @@ class PairwiseH(Network, nn.Module):
         generator = _checks.as_generator(generator)
         self.k = MLP(1, 1, self.hidden, generator=generator, dtype=dtype, device=device)
         self.phi = MLP(1, 1, self.hidden, generator=generator, dtype=dtype, device=device)
-        pairs = list(combinations(range(self.bodies), 2))
-        device = _checks.device(device)
+        pairs = torch.triu_indices(bodies, bodies, 1, device=_checks.device(device))
         # The bodies of each pair; buffers, so that they follow the weights to another device.
-        for k, name in enumerate(("first", "second")):
-            numbers = torch.tensor([pair[k] for pair in pairs], device=device)
+        for name, numbers in zip(("first", "second"), pairs, strict=True):
             self.register_buffer(name, numbers, persistent=False)
 
     @property

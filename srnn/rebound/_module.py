@@ -95,11 +95,18 @@ class WalledH(Network, nn.Module):
         >>> WalledH.from_config(**net.config).inner.hidden
         (8,)
         """
+        device = config.get("device")
         kind, inner = config["hamiltonian"]
-        hamiltonian = Network.known[kind].from_config(**inner)
+        hamiltonian = Network.known[kind].from_config(**inner, device=device)
         kind, walls = config["walls"]
-        made = PictureWalls.known[kind](torch.zeros(config["picture"]), **walls)
+        image = torch.zeros(config["picture"], device=device)
+        made = PictureWalls.known[kind](image, **walls, device=device)
         return cls(hamiltonian, made, rebounds=config["rebounds"])
+
+    @classmethod
+    def sketch(cls, **config: Any) -> "WalledH":
+        """Build it without numbers."""
+        return cls.from_config(**config, device="meta")
 
     # -- what a model asks ------------------------------------------------------------------------
 

@@ -1,20 +1,34 @@
 """Files: safetensors with a JSON header, no pickles, each written whole or not at all."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
+from srnn import _checks
 from srnn.data._arrays import whole_file
 from srnn.errors import CheckpointError
 from srnn.motion import integrators
 
 __all__ = ["integrator_from_config", "integrator_to_config", "read", "write"]
+
+# How a header with a checksum begins in a file, where quotes are escaped.
+_MARK = b'"{\\"sha256\\": \\"'
+_MOST = 10**6  # passes of a loop that a file may ask for: more than any fit, less than a hang
+
+
+def _digest(raw: bytes, at: int) -> str:
+    """Hash all bytes of a file but for the 64 at `at`, where the hash itself is."""
+    view = memoryview(raw)
+    digest = hashlib.sha256(view[:at])
+    digest.update(view[at + 64 :])
+    return digest.hexdigest()
 
 
 def write(
@@ -23,7 +37,12 @@ def write(
     """Write tensors and a JSON header so that `path` always holds a whole file.
 
     The file is written beside its place and then renamed, which is atomic: whoever is killed in
-    between leaves the former file untouched.
+    between leaves the former file untouched.  A checksum of all its bytes is kept in the file.
+
+    Raises
+    ------
+    OSError
+        If there is no room, or no permission, to write; the former file is untouched.
 
     Examples
     --------
@@ -35,8 +54,12 @@ def write(
     (tensor([1., 1.]), {'format': 'mine/1'})
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with whole_file(path) as beside:
-        save_file(plain, beside, metadata={"srnn": json.dumps(header)})
+    text = json.dumps({"sha256": 64 * "0"} | dict(header))
+    raw = save(plain, metadata={"srnn": text})
+    at = raw.index(_MARK) + len(_MARK)
+    with whole_file(path) as beside, beside.open("wb") as file:
+        for part in (memoryview(raw)[:at], _digest(raw, at).encode(), memoryview(raw)[at + 64 :]):
+            file.write(part)
 
 
 def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -47,8 +70,8 @@ def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor]
     FileNotFoundError
         If there is no such file.
     CheckpointError
-        If the file is truncated, is not one of the library's, or its header's ``format`` is not
-        `expected`.
+        If the file is truncated, is not one of the library's, is not as it was written (files of
+        before there was a checksum cannot tell), or its header's ``format`` is not `expected`.
 
     Examples
     --------
@@ -63,19 +86,30 @@ def read(path: str | os.PathLike[str], expected: str) -> tuple[dict[str, Tensor]
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    raw = path.read_bytes()  # once: beside a writer a second look may meet another file
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        tensors = load(raw)
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read: it is truncated or not a safetensors file ({error})."
         ) from error
     try:
-        header = json.loads(metadata["srnn"])
+        outer = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+        text = outer["__metadata__"]["srnn"]
+        header = json.loads(text)
         found = header["format"]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} was not written by srnn.") from error
+    # By how it begins: a damaged name of the checksum must not pass for a file of before it.
+    if text.startswith('{"sha256": "'):
+        whole = header.pop("sha256") == _digest(raw, raw.find(_MARK) + len(_MARK))
+    else:
+        whole = text.startswith('{"format": ')
+    if not whole:
+        raise CheckpointError(
+            f"{path} is damaged: its bytes are not those that were written (the checksum differs). "
+            "Take another copy of it, or delete it and write it anew."
+        )
     if found != expected:
         raise CheckpointError(f"{path} holds {found!r}; expected {expected!r}.")
     return tensors, header
@@ -122,4 +156,22 @@ def integrator_from_config(config: Any) -> integrators.Integrator | None:
         return integrators.get(config)
     fields = {name: value for name, value in config.items() if name != "kind"}
     integrator: integrators.Integrator = integrators.FAMILIES[config["kind"]].from_config(**fields)
+    for name, kind in (("name", str), ("order", int), ("symplectic", bool), ("reuse", bool)):
+        if type(value := getattr(integrator, name, kind())) is not kind:
+            raise TypeError(f"Expected `{name}` of an integrator to be {kind}; got {value!r}.")
+    moderate(getattr(integrator, "iterations", 1), "iterations")
     return integrator
+
+
+def moderate(value: Any, name: str) -> int:
+    """Return a number of passes that a file asks for, if it is positive and can be waited for.
+
+    Examples
+    --------
+    >>> moderate(10**9, "substeps")
+    Traceback (most recent call last):
+    ValueError: Expected `substeps` in a file to be at most 1000000; got 1000000000.
+    """
+    if _checks.positive_int(value, name) > _MOST:
+        raise ValueError(f"Expected `{name}` in a file to be at most {_MOST}; got {value!r}.")
+    return int(value)

@@ -19,6 +19,7 @@ from srnn.motion._autograd import differentiates
 from srnn.motion.adjoint._choice import as_gradient
 from srnn.motion.integrators import Integrator
 from srnn.training.recipes import Recipe
+from srnn.training.resuming import restore, save
 from srnn.training.run import History, Run
 
 __all__ = ["check_checkpoint", "check_data", "check_validation", "train"]
@@ -249,8 +250,8 @@ def train(
     fingerprint = "" if file is None else _fingerprint(run)
     if file is not None and file.exists():
         try:
-            run.restore(file, fingerprint)
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            restore(run, file, fingerprint)
+        except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"{file} is a damaged checkpoint ({error!r}).") from error
     run.history.stopped = run.finished
     try:
@@ -270,7 +271,7 @@ def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool, begin
         history.stopped = run.finished  # the time may be over before the first epoch
     total = run.recipe.epochs
     if history.stopped and file is not None and not file.exists():
-        run.save(file, fingerprint)  # ended without an epoch
+        save(run, file, fingerprint)  # ended without an epoch
     with tqdm(total=total, initial=history.epochs, disable=not progress, unit="epoch") as bar:
         while not history.stopped:
             try:
@@ -291,5 +292,5 @@ def _epochs(run: Run, file: Path | None, fingerprint: str, progress: bool, begin
             bar.set_postfix(loss=f"{losses[-1]:.3g}", best=history.best_epoch)
             # At most one file a second: a fast epoch should not wait for the disk.
             if file is not None and (history.stopped or time.monotonic() > written + 1):
-                run.save(file, fingerprint)
+                save(run, file, fingerprint)
                 written = time.monotonic()

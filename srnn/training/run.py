@@ -1,28 +1,23 @@
 """One training run: the epoch, and all that a checkpoint has to hold."""
 
 import copy
-import dataclasses
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from srnn.data.trajectories import Trajectories
-from srnn.errors import CheckpointError
 from srnn.motion.integrators import Integrator
 from srnn.motion.motion import Motion
 from srnn.starts.optimised import ObservedStarts, Starts
-from srnn.training import checkpoint
 from srnn.training.guess.warm_start import start_noise
 from srnn.training.losses import window_loss
 from srnn.training.recipes import OPTIMIZERS, Recipe
 
 __all__ = ["History"]
 
-_FORMAT = "srnn.Training/1"
 # Windows that the scheduler looks at where no trajectories are held out: the paper's code's.
 _WATCHED = 128
 
@@ -279,58 +274,3 @@ class Run:
         if self.held_out is not None and patience is not None and waited >= patience:
             return "patience"
         return ""
-
-    def save(self, path: Path, fingerprint: str) -> None:
-        """Write all that the next epoch depends on."""
-        state = self.optimizer.state_dict()
-        tensors = {f"net.{k}": v for k, v in self.motion.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        tensors["generator"] = self.generator.get_state()
-        for name, starts in (("starts", self.starts), ("held out", self.held_out_starts)):
-            if starts is not None:
-                tensors |= {f"{name}.{k}": v for k, v in starts.state().items()}
-        for index, slots in state["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if v is not None}
-        header = {
-            "format": _FORMAT,
-            "fingerprint": fingerprint,
-            "groups": state["param_groups"],
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "history": dataclasses.asdict(self.history),
-            "best_loss": self.best_loss,
-        }
-        checkpoint.write(path, tensors, header)
-
-    def restore(self, path: Path, fingerprint: str) -> None:
-        """Go on from what :meth:`save` wrote."""
-        tensors, header = checkpoint.read(path, _FORMAT)
-        if header["fingerprint"] != fingerprint:
-            raise CheckpointError(
-                f"{path} belongs to another training run: the model, the data, the recipe or the "
-                "generator's seed differ. Give the same ones to go on (a model built without "
-                "generator= draws another seed in every program), or another path to start anew."
-            )
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {
-                name.removeprefix(prefix): value
-                for name, value in tensors.items()
-                if name.startswith(prefix)
-            }
-
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in part("optimizer.").items():
-            index, slot = name.split(".", 1)
-            slots.setdefault(int(index), {})[slot] = value
-        self.motion.load_state_dict(part("net."))
-        self.best = {k: v.to(self.training.values.device) for k, v in part("best.").items()}
-        self.optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(header["scheduler"])
-        self.generator.set_state(tensors["generator"])
-        for name, starts in (("starts.", self.starts), ("held out.", self.held_out_starts)):
-            if starts is not None:
-                starts.restore(part(name))
-        self.history = History(**header["history"])
-        self.history.stopped = self.finished  # this call may ask for more epochs than the last
-        self.best_loss = float(header["best_loss"])

@@ -62,6 +62,9 @@ class RungeKutta(Step):
                 f"`matrix`; got {len(self.weights)}."
             )
         _checks.sum_to_one(self.weights, "weights")
+        for row in self.matrix:
+            for number in row:
+                _checks.finite(number, "matrix")
 
     def init(self, field: Field, z0: State) -> State:
         """Start at `z0`."""

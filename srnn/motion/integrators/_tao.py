@@ -65,6 +65,10 @@ class Tao(Step):
     one_dt: ClassVar[bool] = True
     lifts: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        _checks.sum_to_one(self.substeps, "substeps")
+        _checks.finite(self.omega, "omega")
+
     def in_units(self, time: float) -> "Tao":
         """Return the method for a system whose unit of time is `time` of this one's.
 

@@ -1,0 +1,153 @@
+"""The file that a run goes on from: all that its next epoch depends on, and nothing else."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srnn import _checks
+from srnn.errors import CheckpointError
+from srnn.training import checkpoint
+from srnn.training.recipes import OPTIMIZERS
+from srnn.training.run import History, Run
+
+__all__ = ["restore", "save"]
+
+FORMAT = "srnn.Training/1"
+
+
+def save(run: Run, path: Path, fingerprint: str) -> None:
+    """Write all that the next epoch depends on."""
+    checkpoint.write(path, *_parts(run, fingerprint))
+
+
+def _parts(run: Run, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file."""
+    state = run.optimizer.state_dict()
+    tensors = {f"net.{k}": v for k, v in run.motion.state_dict().items()}
+    tensors |= {f"best.{k}": v for k, v in run.best.items()}
+    tensors["generator"] = run.generator.get_state()
+    for name, starts in (("starts", run.starts), ("held out", run.held_out_starts)):
+        if starts is not None:
+            tensors |= {f"{name}.{k}": v for k, v in starts.state().items()}
+    for index, slots in state["state"].items():
+        tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if v is not None}
+    header = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "groups": state["param_groups"],
+        "scheduler": None if run.scheduler is None else run.scheduler.state_dict(),
+        "history": dataclasses.asdict(run.history),
+        "best_loss": run.best_loss,
+    }
+    return tensors, header
+
+
+def restore(run: Run, path: Path, fingerprint: str) -> None:
+    """Go on from what :func:`save` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, or belongs to another run.
+    KeyError, TypeError, ValueError, ArithmeticError
+        If it is not what this run can have written, before anything of it is taken over.
+    """
+    tensors, header = checkpoint.read(path, FORMAT)
+    if header.get("fingerprint") != fingerprint:
+        raise CheckpointError(
+            f"{path} belongs to another training run: the model, the data, the recipe or the "
+            "generator's seed differ. Give the same ones to go on (a model built without "
+            "generator= draws another seed in every program), or another path to start anew."
+        )
+
+    _check_parts(run, tensors, header)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix)
+        }
+
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in part("optimizer.").items():
+        index, slot = name.split(".", 1)
+        slots.setdefault(int(index), {})[slot] = value
+    run.motion.load_state_dict(part("net."))
+    run.best = {k: v.to(run.training.values.device) for k, v in part("best.").items()}
+    run.optimizer.load_state_dict({"state": slots, "param_groups": header["groups"]})
+    if run.scheduler is not None:
+        run.scheduler.load_state_dict(header["scheduler"])
+    run.generator.set_state(tensors["generator"])
+    for name, starts in (("starts.", run.starts), ("held out.", run.held_out_starts)):
+        if starts is not None:
+            starts.restore(part(name))
+    run.history = History(**header["history"])
+    run.history.stopped = run.finished  # this call may ask for more epochs than the last
+    run.best_loss = float(header["best_loss"])
+
+
+def _check_parts(run: Run, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Refuse tensors or a header that this run, still at its start, cannot have written later.
+
+    What is missing would else be found at the end of training, or change it unseen.
+    """
+    own, expected = _parts(run, header["fingerprint"])
+    expected = json.loads(json.dumps(expected))
+    _same_kind(header, expected, "header")
+    for found, fresh in zip(header["groups"], expected["groups"], strict=True):
+        _checks.non_negative(found["lr"], "lr")
+        if found | {"lr": fresh["lr"]} != fresh:
+            raise ValueError(f"Expected settings {fresh} of the optimizer; got {found}")
+    history = header["history"]
+    done = len(history["train_loss"])
+    watched = 0 if run.held_out is None else done
+    if (len(history["learning_rate"]), len(history["validation_loss"])) != (done, watched):
+        raise ValueError("Expected one entry an epoch in every list of `history`")
+    if _checks.positive_int(history["best_epoch"], "best_epoch", minimum=0) > done:
+        raise ValueError(f"Expected `best_epoch` to be at most {done}")
+    shapes = {name: tuple(x.shape) for name, x in own.items()}
+    slots = _slots(run)
+    for index, weight in enumerate(run.motion.parameters()):
+        # Weights that no gradient has reached yet have no slots.
+        if any(name.startswith(f"optimizer.{index}.") for name in tensors):
+            for slot, scalar in slots.items():
+                shapes[f"optimizer.{index}.{slot}"] = () if scalar else tuple(weight.shape)
+    kept = {name: tuple(x.shape) for name, x in tensors.items()}
+    for name in sorted(shapes.keys() | kept.keys()):
+        if shapes.get(name) != kept.get(name):
+            raise ValueError(
+                f"Expected `{name}` of shape {shapes.get(name, 'nothing')}; "
+                f"got {kept.get(name, 'nothing')}"
+            )
+
+
+def _slots(run: Run) -> dict[str, bool]:
+    """Name what the optimizer keeps of a weight, and say whether it is a single number."""
+    group = run.optimizer.param_groups[0]
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    optimizer = OPTIMIZERS[run.recipe.optimizer]([{**group, "params": [weight]}])
+    optimizer.step()
+    state = optimizer.state[weight]
+    return {name: x.ndim == 0 for name, x in state.items() if x is not None}
+
+
+def _same_kind(found: Any, own: Any, name: str) -> None:
+    """Refuse a part of a header that has other names or kinds of values than a run's own."""
+    if isinstance(own, dict) and isinstance(found, dict) and found.keys() == own.keys():
+        for key in own:
+            _same_kind(found[key], own[key], f"{name}.{key}")
+    elif isinstance(own, list) and isinstance(found, list) and len(own) in (0, len(found)):
+        for k, item in enumerate(found):  # a list that is empty at the start is one of losses
+            _same_kind(item, own[k] if own else 0.0, f"{name}[{k}]")
+    elif type(own) in (int, float) and type(found) in (int, float):
+        if math.isnan(found):
+            raise ValueError(f"Expected `{name}` to be a number; got nan")
+    elif type(own) is not type(found) or isinstance(own, (dict, list)):
+        raise TypeError(f"Expected `{name}` to be like {own!r}; got {found!r}")
