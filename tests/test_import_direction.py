@@ -24,7 +24,7 @@ ROWS = [
     {"__main__"},
 ]
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}
-# Loaded only when they are asked for.
+# Loaded only when they are asked for; joblib and filelock when a sweep begins.
 LAZY = {"results.plotting", "results.widgets"}
 DRAWING = {"matplotlib", "ipywidgets", "IPython", "mpl_toolkits"}
 
@@ -101,8 +101,9 @@ def test_only_the_drawing_modules_import_a_drawing_library(path: Path) -> None:
         assert not {name.split(".")[0] for name in imports(path)} & DRAWING
 
 
-def test_importing_srnn_loads_no_drawing_library() -> None:
-    code = f"import srnn, sys; print(sorted({DRAWING!r} & set(sys.modules)))"
+def test_importing_srnn_loads_no_library_for_drawing_or_for_sweeps() -> None:
+    heavy = DRAWING | {"joblib", "filelock", "distributed"}
+    code = f"import srnn, srnn.cli, sys; print(sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -12,9 +12,6 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import joblib
-from filelock import FileLock, Timeout
-from joblib.externals.loky.process_executor import BrokenProcessPool
 from tqdm import tqdm
 
 from srnn import _checks
@@ -136,7 +133,7 @@ def sweep(
     []
     """
     folder = Path(folder).absolute()  # a worker may be somewhere else
-    workers = joblib.cpu_count() if workers is None else _checks.positive_int(workers, "workers")
+    workers = _cores() if workers is None else _checks.positive_int(workers, "workers")
     left = unfinished(jobs, folder)
     if not left:
         return []
@@ -156,6 +153,12 @@ def sweep(
     finally:
         if own:
             client.close()
+
+
+def _cores() -> int:
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 def _client(dask: Any) -> tuple[Any, bool]:
@@ -187,6 +190,9 @@ class _Sweep:
 
     def failures(self) -> list[Failure]:
         """Start what is left until nothing is."""
+        # Not with the library: joblib and filelock are for sweeps alone.
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
         while self.todo:
             batch = [n for n in self.todo if self.broken[n] < _TRIES] or [next(iter(self.todo))]
             outcomes = self._outcomes(batch)
@@ -212,9 +218,11 @@ class _Sweep:
             return _on_cluster(self.client, calls)
         if self.workers == 1:
             return (_attempt(*call) for call in calls)
+        import joblib
+
         # A pool of one would be this process, which nothing may kill.
         count = max(2, self.workers)
-        threads = max(1, joblib.cpu_count() // count)
+        threads = max(1, _cores() // count)
         with joblib.parallel_config("loky", n_jobs=count, inner_max_num_threads=threads):
             # Few are handed out ahead, so that they start in their order.
             parallel = joblib.Parallel(
@@ -323,6 +331,8 @@ def _read(mark: Path) -> str | None:
 
 def _attempt(number: int, job: Job, folder: Path, name: str) -> _Outcome:
     """Do a job in a worker and say how it went."""
+    from filelock import FileLock, Timeout
+
     try:
         lock, mark = _paths(folder, job)
         # The system's own lock: it is gone with the process that held it.
