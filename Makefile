@@ -1,8 +1,8 @@
 # Two commands, each enough on a fresh machine with Python >= 3.11:
 #   make book      execute every chapter afresh and render the book to _build/html/
 #   make test      check the stored outputs, the library, every chapter and the site
-# and for those who change things: make refresh, portable, lint, wheel, hosted, release-check, bench,
-# clean.
+# and for those who change things: make quick, refresh, portable, lint, mutants, wheel, hosted,
+# release-check, bench, clean.
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,13 +21,17 @@ endif
 STAMP := $(VENV)/installed-$(shell cat pyproject.toml $(CONSTRAINTS) | cksum | tr ' \t' '--')
 
 .DEFAULT_GOAL := help
-.PHONY: help book test portable refresh lint wheel hosted release-check bench clean distclean
+.PHONY: help install book test quick portable refresh lint mutants wheel hosted release-check bench \
+  clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
+	@echo "make book CHAPTER=02-integrators   execute this one afresh, the others as they are stored"
+	@echo "make quick     the tests of the library that take no time"
 	@echo "make refresh   execute the chapters in place: the only way the stored outputs change"
 	@echo "make portable  the chapters with the kernels of an old processor, one thread"
 	@echo "make lint      ruff and mypy"
+	@echo "make mutants   break the code in many ways, and see the tests fail for each"
 	@echo "make wheel     build the wheel, check it, install it into a fresh environment"
 	@echo "make hosted    the setup cell of each chapter beside the lowest allowed PyTorch and NumPy"
 	@echo "make release-check   fail while the address of the repository is not set everywhere"
@@ -46,21 +50,46 @@ $(STAMP): | $(BIN)/python
 	@rm -f $(VENV)/installed-*
 	@touch $@
 
+install: $(STAMP)
+
+# Each stage says what it is and how long it took.
+define stage
+	@echo "== $(1)"
+	@begin=$$(date +%s); $(2) || exit $$?; echo "== $$(( $$(date +%s) - begin )) s: $(1)"
+endef
+
+RENDER = $(BIN)/python book/_scripts/render_book.py
+PYTEST = $(BIN)/python -m pytest -q -n auto
+
 book: $(STAMP)
-	$(BIN)/python book/_scripts/render_book.py --output $(BUILD) --fresh
+	$(RENDER) --output $(BUILD) --fresh $(CHAPTER)
 
 # A chapter computes on one core, so as many run at a time as there are cores.
-NBVAL = $(BIN)/python -m pytest -q book --nbval --nbval-current-env \
-  --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 -n auto --dist loadfile
+NBVAL = $(PYTEST) book --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+  --nbval-cell-timeout 120 --dist loadfile
 
 # The unit tests run on all cores, each module of them in one process, for the sake of its fixtures.
-# The stored outputs are rendered to a folder of their own, which the site tests then read. Where
-# there is no browser, the last lines say which tests were skipped and why (-rs).
+UNIT = $(PYTEST) tests srnn --ignore=tests/site --dist loadscope
+
+# The site that is tested is the one in SRNN_SITE, where that is set; else the stored outputs are
+# rendered to a folder of their own. Where there is no browser, the last lines say which tests were
+# skipped and why (-rs).
+SITE = $(or $(SRNN_SITE),$(BUILD)/stored/html)
+
 test: $(STAMP)
-	$(BIN)/python book/_scripts/render_book.py --output $(BUILD)/stored
-	$(BIN)/python -m pytest -q tests srnn --ignore=tests/site --cov=srnn -n auto --dist loadscope
-	$(NBVAL)
-	SRNN_SITE=$(BUILD)/stored/html $(BIN)/python -m pytest -q -rs tests/site -n auto --dist worksteal
+ifeq ($(SRNN_SITE),)
+	$(call stage,the book of the stored outputs,$(RENDER) --output $(BUILD)/stored)
+endif
+	$(call stage,unit tests and doctests,$(UNIT) --cov=srnn)
+	$(call stage,every chapter beside its stored outputs,$(NBVAL))
+	$(call stage,the site in $(SITE),SRNN_SITE=$(SITE) $(PYTEST) -rs tests/site --dist loadgroup)
+
+# For every change: a minute, without the book, its site, coverage and what is marked as slow.
+quick: $(STAMP)
+	$(call stage,tests that are not slow,$(UNIT) -m "not slow")
+
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants.py
 
 # PyTorch chooses its kernels by the processor, and a sum comes out differently in the last digits:
 # what the chapters print and assert has to hold with the plainest ones as well.

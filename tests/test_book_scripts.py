@@ -27,7 +27,8 @@ def write(folder: Path, name: str, *sources: str) -> Path:
 
 def outputs(path: Path) -> list[str]:
     cells = nbformat.read(path, as_version=4).cells
-    return ["".join(output.get("text", "") for output in cell.outputs) for cell in cells]
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    return ["".join(output.get("text", "") for output in cell.outputs) for cell in code]
 
 
 # Executing
@@ -295,6 +296,17 @@ def test_a_fresh_book_is_executed_in_a_copy_and_rendered(
     assert {p: p.read_bytes() for p in small_book.rglob("*") if p.is_file()} == before
 
 
+def test_one_chapter_is_executed_afresh_and_the_others_are_as_they_are_stored(
+    small_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(small_book / "book", "02-two", "print('fresh')")
+    monkeypatch.setattr(render_book, "build", lambda source, output: output / "index.html")
+    output = tmp_path / "out"
+    assert render_book.main(["--output", str(output), "--fresh", "01-one"], root=small_book) == 0
+    copies = [output / "source" / "book" / f"{name}.ipynb" for name in ("01-one", "02-two")]
+    assert list(map(outputs, copies)) == [["fresh\n"], [""]]
+
+
 @pytest.mark.slow
 def test_a_warning_of_the_build_is_an_error(
     small_book: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -307,7 +319,7 @@ def test_a_warning_of_the_build_is_an_error(
 def test_a_failing_chapter_stops_before_the_rendering(
     small_book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render_book, "execute_folder", lambda folder, workers: ["01-one"])
+    monkeypatch.setattr(render_book, "execute_folder", lambda folder, **_: ["01-one"])
     output = tmp_path / "out"
     assert render_book.main(["--output", str(output), "--fresh"], root=small_book) == 1
     assert not (output / "html").exists()

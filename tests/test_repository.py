@@ -284,7 +284,7 @@ def test_binder_takes_python_3_11_and_copies_the_repository_first(tmp_path: Path
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
     assert targets >= {"book", "test", "portable", "refresh", "lint", "clean", "wheel"}
-    assert targets >= {"hosted", "release-check"}
+    assert targets >= {"hosted", "install", "mutants", "quick", "release-check"}
     for name in ("README.md", "CONTRIBUTING.md", ".ci/run", *map(str, WORKFLOWS)):
         text = read(name)
         named = set(re.findall(r"(?:`|run: |^)make ([a-z-]+)", text, flags=re.MULTILINE))
@@ -294,7 +294,8 @@ def test_every_make_target_that_is_named_exists() -> None:
 def commands(target: str, **variables: str) -> str:
     """Return what `make target` would run in a checkout where nothing is installed yet."""
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
-    environment.pop("CONSTRAINTS", None)
+    for name in ("CONSTRAINTS", "SRNN_SITE", "CHAPTER"):
+        environment.pop(name, None)
     done = subprocess.run(
         ["make", "-n", "VENV=not-made-yet", target],
         cwd=ROOT,
@@ -348,11 +349,39 @@ def test_nothing_but_what_is_random_is_left_out_of_the_comparison(
     assert stored == compared
 
 
-def test_the_ci_script_only_calls_the_two_commands() -> None:
+def test_a_chapter_is_compared_once_and_a_site_that_is_there_is_not_rendered_again() -> None:
+    alone, after_book = commands("test"), commands("test", SRNN_SITE="_build/html")
+    assert "render_book.py --output _build/stored\n" in alone.replace(" ||", "\n")
+    assert "render_book.py" not in after_book
+    for run, site in ((alone, "_build/stored/html"), (after_book, "_build/html")):
+        assert run.count(" book --nbval ") == 1
+        assert f"SRNN_SITE={site} " in run
+        assert "--fresh" not in run
+        assert "--cov=srnn" in run
+
+
+def test_the_book_is_made_afresh_as_a_whole_or_in_one_chapter() -> None:
+    assert commands("book").endswith("--output _build --fresh \n")
+    one = commands("book", CHAPTER="02-integrators")
+    assert one.endswith("--output _build --fresh 02-integrators\n")
+
+
+def test_the_quick_run_leaves_out_what_takes_long() -> None:
+    run = commands("quick")
+    assert "--ignore=tests/site" in run
+    assert '-m "not slow"' in run
+    assert not re.search("render_book|nbval|--cov", run)
+
+
+def test_the_ci_script_installs_proves_the_book_on_one_chapter_and_calls_the_test() -> None:
     script = read(".ci/run")
     assert script.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in script
-    assert re.findall(r"^make .*", script, flags=re.MULTILINE) == ["make book", "make test"]
+    calls = re.findall(r"^make (.*)", script, flags=re.MULTILINE)
+    chapter = calls[1].removeprefix("book CHAPTER=")
+    assert (ROOT / "book" / f"{chapter}.ipynb").exists()
+    # The site that is tested is the one that `make book` has left.
+    assert calls == ["install", f"book CHAPTER={chapter}", "test SRNN_SITE=_build/html"]
     assert "SRNN_NO_SKIP=1" in script
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
 

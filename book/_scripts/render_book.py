@@ -2,6 +2,7 @@
 
     python book/_scripts/render_book.py --output _build             # the outputs stored in book/
     python book/_scripts/render_book.py --output _build --fresh     # execute every chapter first
+    python book/_scripts/render_book.py --output _build --fresh 02-integrators     # or this one
 
 The copy is ``OUTPUT/source``, the site ``OUTPUT/html``; nothing in the checkout itself is written.
 Any warning of the build is an error.
@@ -67,13 +68,17 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(description="Render the book from a copy.")
     parser.add_argument("--output", type=Path, required=True, help="folder for copy and site")
-    parser.add_argument("--fresh", action="store_true", help="execute every chapter first")
+    parser.add_argument(
+        "--fresh", nargs="*", metavar="NAME", help="execute every chapter first, or those named"
+    )
     options = parser.parse_args(arguments)
     output = options.output.resolve()
     source = output / "source"
     stage(root, source)
-    if options.fresh and execute_folder(source / "book", workers=os.cpu_count() or 1):
-        return 1
+    if options.fresh is not None:
+        workers = os.cpu_count() or 1
+        if execute_folder(source / "book", only=options.fresh, workers=workers):
+            return 1
     try:
         page = build(source, output)
     except subprocess.CalledProcessError as error:

@@ -1,62 +1,13 @@
-"""The pages for readers who do not see them, or use no mouse: axe-core, and the keyboard."""
+"""The pages for readers who use no mouse. What axe-core says of a page is in test_pages.py."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from browsing import appears, open_page, until
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-
-AXE = Path(__file__).parent / "axe" / "axe.min.js"
-
-# A formula is hundreds of nodes in the colour of its line. For axe, which looks at each of them,
-# its letters stand in as text.
-PLAIN_FORMULAS = """
-for (const formula of document.querySelectorAll("mjx-container"))
-  formula.replaceWith(formula.textContent);
-"""
-
-# Hidden code and solutions.
-OPEN_ALL = """
-for (const code of document.querySelectorAll("article details")) code.open = true;
-for (const button of document.querySelectorAll(".dropdown.toggle-hidden button.toggle-button"))
-  button.click();
-"""
-
-# Of each rule that is broken: how badly, and where first.
-RUN_AXE = """
-const done = arguments[arguments.length - 1];
-const say = rule => `${rule.impact} ${rule.id} (${rule.nodes.length}): ` +
-  rule.nodes[0].html.slice(0, 150) + " " + rule.nodes[0].failureSummary;
-axe.run(document, {resultTypes: ["violations"], preload: false})
-  .then(found => done(found.violations.map(say)), error => done([`critical ${error}`]));
-"""
-
-
-def broken(browser: WebDriver) -> list[str]:
-    """Return what axe calls a serious or critical fault of the page."""
-    faults = browser.execute_async_script(RUN_AXE)
-    return [fault for fault in faults if fault.startswith(("serious", "critical"))]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["desktop", "phone"])
-def test_axe_finds_nothing_serious(
-    reader: Callable[..., WebDriver], served: str, pages: list[Path], size: str, scheme: str
-) -> None:
-    browser = reader(size, color_scheme=scheme, reduced_motion="reduce")
-    for name in (*(f"book/{page.name}" for page in pages), "search.html", "genindex.html"):
-        open_page(browser, served, name)
-        assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
-        browser.execute_script(OPEN_ALL)
-        browser.execute_script(PLAIN_FORMULAS)
-        browser.execute_script(AXE.read_text(encoding="utf-8"))
-        time.sleep(0.3)  # what opens does so slowly
-        assert broken(browser) == [], name
 
 
 def has_seen_focus(browser: WebDriver, wanted: WebElement) -> bool:

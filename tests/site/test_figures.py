@@ -1,11 +1,10 @@
 """Sliders and animations in a browser: by mouse and by keyboard, on a desktop and on a phone."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import complaints, forget, open_page, until
+from browsing import complaints, forget, frames, open_page, theme, until
 from selenium.webdriver.chrome.webdriver import WebDriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -61,8 +60,7 @@ def by_keyboard(browser: WebDriver, slider: WebElement) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["desktop", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
 def test_sliders_change_the_picture(
     reader: Callable[..., WebDriver], site: Path, pages: list[Path], size: str, scheme: str
 ) -> None:
@@ -70,7 +68,7 @@ def test_sliders_change_the_picture(
     forget(browser)
     for page in having(pages, 'type="range"'):
         open_page(browser, site.as_uri(), f"book/{page.name}")
-        assert browser.execute_script("return document.documentElement.dataset.theme") == scheme
+        assert theme(browser) == scheme
         assert sliders(browser), page.name
         for slider in sliders(browser):
             # A finger needs 24 pixels at least.
@@ -113,7 +111,7 @@ def test_animations_run_by_themselves_and_stop_at_the_button(
             button.send_keys(Keys.ENTER)  # by the keyboard
             stopped = places(moving)
             assert button.text == "Play"
-            time.sleep(0.5)
+            frames(browser)
             assert places(moving) == stopped, f"{page.name}: it goes on"
             button.send_keys(Keys.SPACE)
             assert until(browser, lambda m=moving, b=stopped: places(m) != b), page.name
@@ -129,7 +127,7 @@ def test_animations_wait_where_less_motion_is_asked_for(
         for moving, button in animations(browser):
             assert button.text == "Play"
             begin = places(moving)
-            time.sleep(0.5)
+            frames(browser)
             assert places(moving) == begin, f"{page.name}: it moves"
             button.click()
             assert until(browser, lambda m=moving, b=begin: places(m) != b), page.name

@@ -14,6 +14,9 @@ from bs4 import BeautifulSoup
 
 import srnn
 
+# In one process, which parses each page once.
+pytestmark = pytest.mark.xdist_group("files")
+
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = re.compile(r"^[a-z]+:|^//")
 
