@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar, overload
 from torch import Tensor
 
 from srnn import _checks
+from srnn._checks import positive
 from srnn.data.units import Units
 from srnn.training.checkpoint import moderate
 
@@ -79,7 +80,7 @@ class Fitted:
         False
         """
         for name in ("q", "p", "time"):
-            _checks.positive(header["scale"][name], f"scale.{name}")
+            positive(header["scale"][name], f"scale.{name}")
         dt, noise = header["dt"], header.get("noise")
         if noise is not None and (not isinstance(noise, (list, tuple)) or len(noise) != 2):
             raise TypeError(
@@ -87,10 +88,10 @@ class Fitted:
             )
         return cls(
             Units(**header["scale"], shift=shift),
-            None if dt is None else _checks.positive(dt, "dt"),
+            None if dt is None else positive(dt, "dt"),
             bool(_checks.choice(header.get("iso", False), "iso", (True, False))),
             moderate(header.get("substeps", 1), "substeps"),
-            None if noise is None else tuple(_checks.positive(x, "noise") for x in noise),
+            None if noise is None else (positive(noise[0], "noise"), positive(noise[1], "noise")),
         )
 
 

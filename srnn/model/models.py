@@ -197,6 +197,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
     HNN(HNet(dim=2), 'leapfrog', test_integrator='leapfrog')
     """
     tensors, header = checkpoint.read(path, FORMAT)
+    given: Any = net
     if net is not None and not isinstance(net, nn.Module):
         raise TypeError(f"Expected `net` to be a torch.nn.Module; got {type(net).__name__}.")
     if net is None and str(header.get("net")) not in Network.known:
@@ -214,7 +215,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
         }
         config = header["config"]
         # A network without numbers first: a damaged file may ask for more than memory holds.
-        filled = Network.known[header["net"]].sketch(**config) if net is None else net
+        filled: Any = Network.known[header["net"]].sketch(**config) if net is None else given
         if net is None and not _within(config, filled.config):
             raise ValueError(f"the network is {filled.config}, not {config}")
         checkpoint.moderate(getattr(filled, "rebounds", 1), "rebounds")
@@ -223,7 +224,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
             raise ValueError(
                 f"Expected `shift` of shape {(2 * filled.dim,)}; got {tuple(shift.shape)}."
             )
-        filled = Network.known[header["net"]].from_config(**config) if net is None else net
+        filled = Network.known[header["net"]].from_config(**config) if net is None else given
         Model.__init__(
             model,
             filled,

@@ -99,7 +99,7 @@ def _check(field: Any, inner: Any, z: Tensor) -> None:
             _rates(name, "velocity", lambda z: field.velocity(*_checks.halves(z)), z, q)
             _rates(name, "force", lambda z: field.force(*_checks.halves(z)), z, p)
         return
-    given = (("kinetic_gradient", p), ("potential_gradient", q))
+    given: tuple[tuple[str, Tensor], ...] = (("kinetic_gradient", p), ("potential_gradient", q))
     if not field.separable:
         given = (("gradient", z),) if hasattr(asked, "gradient") else (("", z),)
     closed = [(kind, x) for kind, x in given if hasattr(inner, kind)]
