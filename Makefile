@@ -68,8 +68,9 @@ book: $(STAMP)
 NBVAL = $(PYTEST) book --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
   --nbval-cell-timeout 120 --dist loadfile
 
-# The unit tests run on all cores, each module of them in one process, for the sake of its fixtures.
-UNIT = $(PYTEST) tests srnn --ignore=tests/site --dist loadscope
+# The unit tests run on all cores: each process begins with a stretch of them, for the sake of the
+# modules' fixtures, and who is done takes from the others.
+UNIT = $(PYTEST) --ignore=tests/site --dist worksteal tests
 
 # The site that is tested is the one in SRNN_SITE, where that is set; else the stored outputs are
 # rendered to a folder of their own. Where there is no browser, the last lines say which tests were
@@ -80,7 +81,7 @@ test: $(STAMP)
 ifeq ($(SRNN_SITE),)
 	$(call stage,the book of the stored outputs,$(RENDER) --output $(BUILD)/stored)
 endif
-	$(call stage,unit tests and doctests,$(UNIT) --cov=srnn)
+	$(call stage,unit tests and doctests,$(UNIT) srnn --cov=srnn)
 	$(call stage,every chapter beside its stored outputs,$(NBVAL))
 	$(call stage,the site in $(SITE),SRNN_SITE=$(SITE) $(PYTEST) -rs tests/site --dist loadgroup)
 

@@ -11,6 +11,9 @@ import pytest
 # run beside, a great deal more. Set before PyTorch is imported; kernels of chapters inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Before srnn is imported, whose functions it makes checked ones of.
+import shapes
+
 # Set where nothing is expected to be missing: a skipped test is then a failed one.
 NO_SKIP = os.environ.get("SRNN_NO_SKIP", "") not in ("", "0")
 
@@ -23,6 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(settings.cleanup)
         os.environ.pop("MPLBACKEND", None)
         os.environ.update(quiet_ipython(Path(settings.name)))
+
+
+def pytest_runtest_setup() -> None:
+    shapes.begin()
 
 
 def _fail_where_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -16,7 +16,7 @@ import srnn
 F64 = torch.float64
 
 
-def seeded(seed: int) -> torch.Generator:
+def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 

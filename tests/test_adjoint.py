@@ -10,7 +10,7 @@ from helpers import F64, JointHNet, randn, random_hnet, seeded
 from torch import Tensor, nn
 
 import srnn
-from srnn.motion.adjoint import Gradient, _choice, _fixed_point, _function
+from srnn.motion.adjoint import Gradient, _fixed_point, _function
 from srnn.motion.adjoint._program import FORCE, VELOCITY, program
 from srnn.motion.adjoint._sweep import _pieces
 from srnn.motion.fields import HamiltonianField, VectorField, as_field
@@ -109,32 +109,16 @@ def assert_same(found: Any, expected: Any) -> None:
 # -- the numbers are those of plain differentiation ----------------------------------------------
 
 
-@pytest.mark.parametrize("method", SPLITTINGS, ids=name_of)
-@pytest.mark.parametrize("quadratic", [False, True])
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_an_hnet_under_a_splitting(layers: int, quadratic: bool, method: Any) -> None:
-    net, z0 = hnet(layers, quadratic), randn(0, 3, 4)
-    expected = derived(net, method, z0, "autograd", steps=2)
-    assert sum(gradient is None for gradient in expected[1]) == 2  # the constants of K and V
-    for gradient in FUSED:
-        assert_near(derived(net, method, z0, gradient, steps=2), expected)
-
-
-@pytest.mark.parametrize("quadratic", [False, True])
-@pytest.mark.parametrize("layers", [1, 2, 3])
-def test_an_hnet_under_euler(layers: int, quadratic: bool) -> None:
-    net, z0 = hnet(layers, quadratic), randn(0, 3, 4)
-    expected = derived(net, "euler", z0, "autograd")
-    for gradient in KEEPING:
-        assert_near(derived(net, "euler", z0, gradient), expected)
-
-
 @pytest.mark.parametrize("method", [*SPLITTINGS, "euler"], ids=name_of)
+@pytest.mark.parametrize("kind", ["hnet", "hnet-quadratic", "onet"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_an_onet(layers: int, method: Any) -> None:
-    net, z0 = onet(layers), randn(0, 3, 4)
+def test_a_network_under_a_method(layers: int, kind: str, method: Any) -> None:
+    net = onet(layers) if kind == "onet" else hnet(layers, kind == "hnet-quadratic")
+    z0 = randn(0, 3, 4)
     expected = derived(net, method, z0, "autograd", steps=2)
-    for gradient in KEEPING:
+    if kind != "onet":  # the constants of K and V
+        assert sum(gradient is None for gradient in expected[1]) == 2
+    for gradient in KEEPING if "euler" in (kind, method) or kind == "onet" else FUSED:
         assert_near(derived(net, method, z0, gradient, steps=2), expected)
 
 
@@ -179,22 +163,18 @@ def test_saturated_units(layers: int) -> None:
         assert_near(derived(net, "leapfrog", z0, gradient), expected, 1e-8)
 
 
-@pytest.mark.parametrize("gradient", FUSED)
-def test_an_empty_batch(gradient: str | None) -> None:
-    net, z0 = hnet(), torch.zeros(0, 4, dtype=F64)
-    states = srnn.rollout(net, "leapfrog", z0.requires_grad_(), gradient=gradient, **SPAN)
-    assert states.shape == (5, 0, 4)
+def test_an_empty_batch_and_a_start_at_the_origin() -> None:
+    net, none = hnet(), torch.zeros(0, 4, dtype=F64).requires_grad_()
     weights = [w for w in net.parameters() if w.numel() > 1]
-    for one in torch.autograd.grad(states.sum(), (z0, *weights), allow_unused=True):
-        assert one is None or not one.any()
-
-
-@pytest.mark.parametrize("gradient", FUSED)
-def test_a_start_at_the_origin(gradient: str | None) -> None:
-    net, z0 = hnet(), torch.zeros(3, 4, dtype=F64)
-    expected = derived(net, "leapfrog", z0, "autograd")
+    origin = torch.zeros(3, 4, dtype=F64)
+    expected = derived(net, "leapfrog", origin, "autograd")
     assert float(expected[0].abs().max()) > 0.1  # the network pushes it away
-    assert_near(derived(net, "leapfrog", z0, gradient), expected)
+    for gradient in FUSED:
+        states = srnn.rollout(net, "leapfrog", none, gradient=gradient, **SPAN)
+        assert states.shape == (5, 0, 4)
+        for one in torch.autograd.grad(states.sum(), (none, *weights), allow_unused=True):
+            assert one is None or not one.any()
+        assert_near(derived(net, "leapfrog", origin, gradient), expected)
 
 
 # Several pieces, the last of them shorter.
@@ -216,6 +196,8 @@ def test_shapes_of_the_start(make: Callable[[], Any], shape: tuple[int, ...]) ->
     assert expected[0].shape == (3, *shape)
     for gradient in FUSED if make is hnet else KEEPING:
         assert_near(derived(net, "leapfrog", z0, gradient, steps=2), expected)
+    made = derived(net, "leapfrog", z0, None, as_field(net), steps=2)  # a field made before
+    assert_same(made, derived(net, "leapfrog", z0, None, steps=2))
 
 
 def test_a_strided_and_a_broadcast_start() -> None:
@@ -253,14 +235,9 @@ def test_other_units(kind: str) -> None:
         expected = derived(net, method, z0, "autograd", field, substeps=2)
         ways = FUSED if (kind, method) == ("h", "leapfrog") else KEEPING
         for gradient in ways:
-            assert_near(derived(net, method, z0, gradient, field, substeps=2), expected)
-
-
-@pytest.mark.parametrize("net", [hnet, onet])
-def test_a_field_made_before(net: Callable[[], Any]) -> None:
-    made, z0 = net(), randn(0, 3, 4)
-    expected = derived(made, "leapfrog", z0, None)
-    assert_same(derived(made, "leapfrog", z0, None, as_field(made)), expected)
+            found = derived(net, method, z0, gradient, field, substeps=2)
+            assert_near(found, expected)
+            assert torch.equal(found[0][0], z0)  # the start itself, in any units
 
 
 def test_a_long_rollout() -> None:
@@ -276,27 +253,11 @@ def test_a_long_rollout() -> None:
 SMALL = {
     "hnet-1": lambda: random_hnet(0, hidden=3),
     "hnet-2-quadratic": lambda: random_hnet(1, hidden=(3, 2), quadratic=True),
-    "hnet-3": lambda: random_hnet(2, hidden=(2, 3, 2)),
     "onet-2": lambda: srnn.ONet(2, (3, 2), generator=seeded(0), dtype=F64),
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "gradient"),
-    [(kind, g) for kind in SMALL for g in (KEEPING if kind == "onet-2" else FUSED)],
-)
-def test_finite_differences(kind: str, gradient: str | None) -> None:
-    net, z0 = SMALL[kind](), randn(0, 2, 4).requires_grad_()
-    # Exact rebuilding rounds to 52 bits of the start; gradcheck divides that by its step of 1e-6.
-    slack = {"atol": 1e-4} if gradient == "reversible-exact" else {}
-
-    def roll(z0: Tensor, *weights: Tensor) -> Tensor:
-        # gradcheck moves the weights in place, so that the network sees them move.
-        return srnn.rollout(net, "leapfrog", z0, dt=0.3, steps=2, gradient=gradient)
-
-    assert torch.autograd.gradcheck(roll, (z0, *net.parameters()), **slack)
-
-
+# First derivatives are those of PyTorch, and in test_rollout.py those of finite differences.
 @pytest.mark.parametrize(
     ("kind", "gradient"),
     [("hnet-1", "reversible"), ("hnet-2-quadratic", "stored"), ("onet-2", "recompute")],
@@ -406,18 +367,6 @@ def test_many_cotangents_at_once(gradient: str | None) -> None:
         alone = torch.autograd.grad(z, of, cotangents[k], retain_graph=True)
         for one, other in zip(together, alone, strict=True):
             torch.testing.assert_close(one[k], other, rtol=1e-10, atol=1e-12)
-
-
-def test_a_transformation_of_the_backward_pass() -> None:
-    net, z0 = hnet(), randn(0, 3, 4).requires_grad_()
-    z = srnn.rollout(net, "leapfrog", z0, **SPAN)[-1]
-
-    def pulled(cotangent: Tensor) -> Tensor:
-        return torch.autograd.grad(z, z0, cotangent, retain_graph=True)[0]
-
-    cotangents = randn(1, 6, 3, 4)
-    together = torch.func.vmap(pulled)(cotangents)
-    torch.testing.assert_close(together, torch.stack([pulled(c) for c in cotangents]))
 
 
 # -- what is differentiated -----------------------------------------------------------------------
@@ -688,22 +637,16 @@ def saddle(dtype: torch.dtype) -> srnn.HNet:
     return net.to(dtype)
 
 
-def test_rebuilding_an_unstable_motion_warns() -> None:
+@pytest.mark.parametrize(("dt", "steps", "finite"), [(0.1, 60, True), (1.0, 300, False)])
+def test_rebuilding_an_unstable_motion_warns(dt: float, steps: int, finite: bool) -> None:
     net, z0 = saddle(torch.float32), randn(0, 3, 4).float().requires_grad_()
-    z = srnn.rollout(net, "leapfrog", z0, dt=0.1, steps=60, gradient="reversible")
+    z = srnn.rollout(net, "leapfrog", z0, dt=dt, steps=steps, gradient="reversible")
+    assert bool(torch.isfinite(z[-1]).all()) == finite
     with pytest.warns(
         UserWarning,
         match=r"^Rebuilding the states backwards missed the initial states by .*, where the largest"
         r" entry is .*: .*\. gradient='reversible-exact' rebuilds them to the last bit",
     ):
-        z.sum().backward()
-
-
-def test_rebuilding_an_overflow_warns() -> None:
-    net, z0 = saddle(torch.float32), randn(0, 3, 4).float().requires_grad_()
-    z = srnn.rollout(net, "leapfrog", z0, dt=1.0, steps=300, gradient="reversible")
-    assert not torch.isfinite(z[-1]).all()
-    with pytest.warns(UserWarning, match="Rebuilding the states backwards missed"):
         z.sum().backward()
 
 
@@ -913,51 +856,38 @@ def test_a_hook_that_was_removed_is_none() -> None:
 
 
 @pytest.mark.parametrize("gradient", [g for g in FUSED if g is not None])
-def test_other_fields_are_refused_by_name(gradient: str) -> None:
-    z0 = randn(0, 3, 4)
-    text = r"^gradient='{}' is for the networks srnn\.nn\.HNet and srnn\.nn\.ONet; got {}\. Leave"
+def test_other_fields_and_methods_are_refused_by_name(gradient: str) -> None:
+    z0, leave = randn(0, 3, 4), r" Leave `gradient` out to take the fastest way there is\.$"
+    own = "the networks srnn\\.nn\\.HNet and srnn\\.nn\\.ONet"
+    split = "'euler' and the splitting methods such as 'leapfrog';"
     rnn = srnn.RNN(2, 3, generator=seeded(0), dtype=F64)
-    fields = [
-        (srnn.systems.HenonHeiles(), "leapfrog", "HenonHeiles"),
-        (srnn.QuadraticH(2, dtype=F64), "leapfrog", "QuadraticH"),
-        (JointHNet(0), "euler", "JointHNet"),
-        (rnn, None, "RNN"),
+    cases: list[tuple[Any, Any, str]] = [
+        (srnn.systems.HenonHeiles(), "leapfrog", f"{own}; got HenonHeiles\\."),
+        (srnn.QuadraticH(2, dtype=F64), "leapfrog", f"{own}; got QuadraticH\\."),
+        (JointHNet(0), "euler", f"{own}; got JointHNet\\."),
+        (rnn, None, f"{own}; got RNN\\."),
+        (hnet(), "rk4", f"{split} got 'rk4'\\."),
+        (hnet(), "implicit-midpoint", f"{split} got 'implicit-midpoint'\\."),
+        (hnet(), "tao2", f"{split} got 'tao2'\\."),
     ]
-    for field, method, name in fields:
-        with pytest.raises(ValueError, match=text.format(gradient, name)):
+    if "reversible" in gradient:
+        undone = r"splitting methods on a separable H, whose steps can be undone; got '{}' on {} "
+        undone += r"\('recompute' needs little memory too\)\."
+        for net, method in ((onet(), "leapfrog"), (onet(), "euler"), (hnet(), "euler")):
+            cases.append((net, method, undone.format(method, type(net).__name__)))
+    for field, method, text in cases:
+        with pytest.raises(ValueError, match=f"^gradient='{gradient}' is for {text}{leave}"):
             srnn.rollout(field, method, z0, gradient=gradient, **SPAN)
-        plain = srnn.rollout(field, method, z0, gradient="autograd", **SPAN)
-        assert torch.equal(srnn.rollout(field, method, z0, **SPAN), plain)
 
 
-@pytest.mark.parametrize("gradient", [g for g in FUSED if g is not None])
 @pytest.mark.parametrize("method", ["rk4", "implicit-midpoint", "tao2"])
-def test_other_methods_are_refused_by_name(method: str, gradient: str) -> None:
+def test_other_methods_are_differentiated_by_pytorch(method: str) -> None:
     net, z0 = hnet(), randn(0, 3, 4)
-    text = (
-        rf"^gradient='{gradient}' is for 'euler' and the splitting methods such as 'leapfrog'; "
-        rf"got '{method}'\. Leave `gradient` out"
-    )
-    with pytest.raises(ValueError, match=text):
-        srnn.rollout(net, method, z0, gradient=gradient, **SPAN)
     plain = srnn.rollout(net, method, z0, gradient="autograd", **SPAN)
     torch.testing.assert_close(srnn.rollout(net, method, z0, **SPAN), plain, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize("gradient", ["reversible", "reversible-exact"])
-@pytest.mark.parametrize(
-    ("make", "method", "name"),
-    [(onet, "leapfrog", "ONet"), (onet, "euler", "ONet"), (hnet, "euler", "HNet")],
-)
-def test_steps_that_cannot_be_undone_are_refused(
-    make: Callable[[], Any], method: str, name: str, gradient: str
-) -> None:
-    text = (
-        rf"^gradient='{gradient}' is for splitting methods on a separable H, whose steps can be "
-        rf"undone; got '{method}' on {name} \('recompute' needs little memory too\)\. Leave"
-    )
-    with pytest.raises(ValueError, match=text):
-        srnn.rollout(make(), method, randn(0, 3, 4), gradient=gradient, **SPAN)
+    for field, other in ((srnn.QuadraticH(2, dtype=F64), "leapfrog"), (JointHNet(0), "euler")):
+        plain = srnn.rollout(field, other, z0, gradient="autograd", **SPAN)
+        assert torch.equal(srnn.rollout(field, other, z0, **SPAN), plain)
 
 
 def test_a_joint_hamiltonian_is_refused_by_a_splitting_as_ever() -> None:
@@ -973,13 +903,6 @@ def test_unknown_names_are_refused() -> None:
             srnn.rollout(net, "leapfrog", z0, gradient=name, **SPAN)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Unknown `gradient`: 'adjoint'"):
         Gradient("adjoint")
-
-
-def test_every_name_of_the_table_is_known() -> None:
-    assert set(_choice.GRADIENTS) == {"autograd", "continuous", *FUSED}
-    for name in _choice.GRADIENTS:
-        assert Gradient(name).name == name
-        assert f"{name!r}".strip("'") in (srnn.adjoint.__doc__ or "")
 
 
 # -- training -------------------------------------------------------------------------------------
@@ -1034,17 +957,6 @@ def test_a_recipe_is_checked() -> None:
         srnn.recipes.Recipe(gradient="adjoint")
     with pytest.raises(ValueError, match=r"^Unknown `gradient`: 'adjoint'\."):
         model().fit(chain(), epochs=1, progress=False, gradient="adjoint")
-
-
-def test_the_field_of_a_fitted_model() -> None:
-    data = chain()
-    fitted = model()
-    fitted.fit(data, epochs=2, progress=False)
-    assert not torch.equal(fitted.scale.factor, torch.ones(4, dtype=F64))  # it has units
-    z0 = data.values[0]
-    expected = derived(fitted.net, "leapfrog", z0, "autograd", fitted.field)
-    for gradient in FUSED:
-        assert_near(derived(fitted.net, "leapfrog", z0, gradient, fitted.field), expected)
 
 
 def test_weights_that_are_not_asked_about_cost_and_get_nothing() -> None:
@@ -1129,13 +1041,6 @@ def test_networks_that_only_look_like_the_librarys(make: Any, method: str) -> No
     net, z0 = make(), randn(0, 3, 4)
     expected = srnn.rollout(net, method, z0, gradient="autograd", **SPAN)
     assert torch.equal(srnn.rollout(net, method, z0, **SPAN), expected)
-
-
-def test_the_first_state_is_the_start_in_any_units() -> None:
-    scale = Scale(q=3.0, p=0.7, time=1.3, shift=randn(1, 4))
-    z0 = randn(0, 3, 4)
-    states = srnn.rollout(ScaledHamiltonian(hnet(), scale), "leapfrog", z0, **SPAN)
-    assert torch.equal(states[0], z0)
 
 
 def test_autocast_is_pytorchs_own() -> None:

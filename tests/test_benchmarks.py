@@ -55,6 +55,7 @@ def test_every_part_runs_at_small_sizes_and_stores_nothing() -> None:
         assert title in done.stdout
 
 
+@pytest.mark.slow
 def test_an_unknown_part_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--only", "speed"],

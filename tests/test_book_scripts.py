@@ -34,6 +34,7 @@ def outputs(path: Path) -> list[str]:
 # Executing
 
 
+@pytest.mark.slow
 def test_a_chapter_is_executed_in_place_twice_to_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_chapter_is_executed_in_place_twice_to_the_same_bytes(
     assert [p.name for p in tmp_path.iterdir()] == ["01-one.ipynb"]
 
 
+@pytest.mark.slow
 def test_a_failing_chapter_is_reported_and_left_and_the_others_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +66,7 @@ def test_a_failing_chapter_is_reported_and_left_and_the_others_run(
     assert outputs(sound) == ["sound\n"]
 
 
+@pytest.mark.slow
 def test_chapters_are_executed_at_the_same_time_where_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +90,7 @@ print("both")
     assert "ZeroDivisionError" in said.err
 
 
+@pytest.mark.slow
 def test_a_cell_that_takes_too_long_is_a_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +99,7 @@ def test_a_cell_that_takes_too_long_is_a_failure(
     assert "01-slow: FAILED" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_peak_of_the_memory_is_measured_though_it_was_given_back(tmp_path: Path) -> None:
     environment = execute_book.quiet_ipython(tmp_path / "settings")
     cells = ["x = b'1' * 300_000_000", "del x", "open = print = None"]
@@ -106,6 +111,7 @@ def test_the_peak_of_the_memory_is_measured_though_it_was_given_back(tmp_path: P
     assert len(outputs(tmp_path / "02-large.ipynb")) == 3, "the measuring is stored"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "least"), [("CHAPTER_MEMORY", 10e6), ("CHAPTER_SECONDS", 0.001)])
 def test_a_chapter_that_costs_too_much_is_a_failure(
     tmp_path: Path,
@@ -124,21 +130,15 @@ def test_a_chapter_that_costs_too_much_is_a_failure(
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_only_the_named_chapters_are_executed(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="Expected at least one chapter"):
+        execute_book.main([str(tmp_path)])
     one, two = (write(tmp_path, name, "print('ran')") for name in ("01-one", "02-two"))
     assert execute_book.main([str(tmp_path), "--only", "02-two"]) == 0
     assert (outputs(one), outputs(two)) == ([""], ["ran\n"])
-
-
-def test_a_chapter_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
-    write(tmp_path, "01-one", "1")
     with pytest.raises(SystemExit, match=r"Expected 03-no in .*; the chapters there: 01-one"):
         execute_book.main([str(tmp_path), "--only", "03-no"])
-
-
-def test_a_folder_without_chapters_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="Expected at least one chapter"):
-        execute_book.main([str(tmp_path)])
 
 
 def test_what_is_random_and_what_needs_a_kernel_is_dropped() -> None:
@@ -177,6 +177,7 @@ srnn.widgets.live(draw, count=(2, 9, 1), grid=[("no", False), ("yes", True)], st
 """
 
 
+@pytest.mark.slow
 def test_live_controls_are_moved_in_the_kernel_and_not_stored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +210,7 @@ def test_what_a_live_figure_shows_is_not_sent_back_to_the_kernel() -> None:
     assert (sent, cell) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "complaint"),
     [

@@ -1,21 +1,17 @@
 """The texts of every refusal: what was expected, and what came."""
 
+import functools
 import math
 import re
-from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from srnn import _checks
-from srnn.errors import (
-    CheckpointError,
-    ConvergenceError,
-    SrnnError,
-    TrainingDiverged,
-)
+from srnn.errors import CheckpointError, ConvergenceError, SrnnError, TrainingDiverged
 
 
 class Elsewhere(torch.Generator):
@@ -24,199 +20,63 @@ class Elsewhere(torch.Generator):
     device = torch.device("cuda:0")
 
 
-CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
+ONE, OTHER = torch.zeros(1), torch.zeros(1, dtype=torch.float64)
+META, WEIGHTS = torch.zeros(1, device="meta"), torch.zeros(8, 2)
+CONVERT = "Convert one of them with {}."
+ARRAY = (
+    "Expected `{}` to be a torch.Tensor; got ndarray. For NumPy arrays use torch.as_tensor(array)."
+)
+TYPES = "Expected `{}` and `{}` to have one dtype; got torch.{} and torch.{}. "
+DEVICES = "Expected `{}` and `{}` to have one device; got {} and {}. "
+# The text, the check, and what it is given.
+WRONG_TYPES: list[tuple[Any, ...]] = [
     (
-        lambda: _checks.as_generator(3),
-        TypeError,
         "Expected `generator` to be a torch.Generator or None; got int. For a fixed seed pass "
         "torch.Generator().manual_seed(seed).",
+        *(_checks.as_generator, 3),
     ),
+    ("Expected `steps` to be an integer; got 2.0.", _checks.positive_int, 2.0, "steps"),
+    ("Expected `steps` to be an integer; got True.", _checks.positive_int, True, "steps"),
+    ("Expected `x` to be a number; got '1'.", _checks.finite, "1", "x"),
+    ("Expected `dt` to be a positive number; got None.", _checks.positive, None, "dt"),
+    ("Expected `dt` to be a positive number; got True.", _checks.positive, True, "dt"),
+    ("Expected `hidden` to be an int or a non-empty tuple; got ().", _checks.hidden_sizes, ()),
+    ("Expected `hidden` to be an int or a non-empty tuple; got '8'.", _checks.hidden_sizes, "8"),
+    (ARRAY.format("z0"), _checks.float_tensor, np.zeros(2), "z0"),
     (
-        lambda: _checks.as_generator(Elsewhere()),
-        ValueError,
-        "Expected `generator` on the CPU; got one on cuda:0. Random numbers are drawn on the CPU, "
-        "the same for every device: pass torch.Generator().manual_seed(seed).",
-    ),
-    (
-        lambda: _checks.positive_int(2.0, "steps"),
-        TypeError,
-        "Expected `steps` to be an integer; got 2.0.",
-    ),
-    (
-        lambda: _checks.positive_int(True, "steps"),
-        TypeError,
-        "Expected `steps` to be an integer; got True.",
-    ),
-    (
-        lambda: _checks.positive_int(0, "steps"),
-        ValueError,
-        "Expected `steps` to be at least 1; got 0.",
-    ),
-    (
-        lambda: _checks.positive_int(1, "length", minimum=2),
-        ValueError,
-        "Expected `length` to be at least 2; got 1.",
-    ),
-    (lambda: _checks.finite("1", "x"), TypeError, "Expected `x` to be a number; got '1'."),
-    (
-        lambda: _checks.finite(math.inf, "x"),
-        ValueError,
-        "Expected `x` to be a finite number; got inf.",
-    ),
-    (
-        lambda: _checks.positive(None, "dt"),
-        TypeError,
-        "Expected `dt` to be a positive number; got None.",
-    ),
-    (
-        lambda: _checks.positive(True, "dt"),
-        TypeError,
-        "Expected `dt` to be a positive number; got True.",
-    ),
-    *(
-        (
-            lambda value=value: _checks.positive(value, "dt"),
-            ValueError,
-            f"Expected `dt` to be a positive finite number; got {value}.",
-        )
-        for value in (0, -0.1, math.nan, math.inf)
-    ),
-    (
-        lambda: _checks.non_negative(-1, "sigma"),
-        ValueError,
-        "Expected `sigma` not to be negative; got -1.",
-    ),
-    (
-        lambda: _checks.fraction(1, "share"),
-        ValueError,
-        "Expected `share` to lie in [0, 1); got 1.",
-    ),
-    (
-        lambda: _checks.choice("z", "on", ("q", "p")),
-        ValueError,
-        "Unknown `on`: 'z'. Known: 'q', 'p'.",
-    ),
-    (
-        lambda: _checks.float_dtype("float63"),
-        ValueError,
-        "Unknown `dtype`: 'float63'. Known: 'float32', 'float64'.",
-    ),
-    (
-        lambda: _checks.float_dtype(torch.float16),
-        ValueError,
-        "Unknown `dtype`: torch.float16. Known: 'float32', 'float64'.",
-    ),
-    (
-        lambda: _checks.hidden_sizes(()),
-        TypeError,
-        "Expected `hidden` to be an int or a non-empty tuple; got ().",
-    ),
-    (
-        lambda: _checks.hidden_sizes("8"),
-        TypeError,
-        "Expected `hidden` to be an int or a non-empty tuple; got '8'.",
-    ),
-    (
-        lambda: _checks.hidden_sizes((8, -1)),
-        ValueError,
-        "Expected `hidden` to be at least 1; got -1.",
-    ),
-    (
-        lambda: _checks.float_tensor(np.zeros(2), "z0"),
-        TypeError,
-        "Expected `z0` to be a torch.Tensor; got ndarray. For NumPy arrays use "
-        "torch.as_tensor(array).",
-    ),
-    (
-        lambda: _checks.float_tensor(torch.zeros(2, dtype=torch.int64), "z0"),
-        TypeError,
         "Expected `z0` to hold floating-point numbers; got torch.int64.",
-    ),
-    *(
-        (
-            lambda shape=shape: _checks.state(torch.zeros(shape), "z0", 2),
-            ValueError,
-            f"Expected `z0` to have shape (batch, 2*dim) with dim=2; got {shape}.",
-        )
-        for shape in ((), (3, 5), (4, 2))
+        *(_checks.float_tensor, torch.zeros(2, dtype=torch.int64), "z0"),
     ),
     (
-        lambda: _checks.all_finite(torch.tensor([[0.0, math.nan], [math.inf, 1.0]]), "q"),
-        ValueError,
-        "Expected `q` to be finite; 2 of 4 numbers are NaN or infinite, the first at index (0, 1). "
-        "Missing points are not supported yet: cut the trajectories at the gaps.",
+        TYPES.format("q", "p", "float32", "float64") + CONVERT.format(".to(dtype)"),
+        *(_checks.same_as, ONE, "q", OTHER, "p"),
     ),
     (
-        lambda: _checks.same_as(torch.zeros(1), "q", torch.zeros(1).double(), "p"),
-        TypeError,
-        "Expected `q` and `p` to have one dtype; got torch.float32 and torch.float64. "
-        "Convert one of them with .to(dtype).",
+        DEVICES.format("q", "p", "cpu", "meta") + CONVERT.format(".to(device)"),
+        *(_checks.same_as, ONE, "q", META, "p"),
     ),
     (
-        lambda: _checks.same_as(torch.zeros(1), "q", torch.zeros(1, device="meta"), "p"),
-        TypeError,
-        "Expected `q` and `p` to have one device; got cpu and meta. "
-        "Convert one of them with .to(device).",
+        TYPES.format("q", "p", "float32", "float64") + CONVERT.format(".astype(dtype)"),
+        *(functools.partial(_checks.same_as, convert=".astype"), ONE, "q", OTHER, "p"),
     ),
     (
-        lambda: _checks.same_as(
-            torch.zeros(1), "q", torch.zeros(1).double(), "p", convert=".astype"
-        ),
-        TypeError,
-        "Expected `q` and `p` to have one dtype; got torch.float32 and torch.float64. "
-        "Convert one of them with .astype(dtype).",
-    ),
-    (
-        lambda: _checks.known_float(torch.zeros(1, dtype=torch.bfloat16), "values"),
-        TypeError,
         "Unknown dtype of `values`: torch.bfloat16. Known: 'float32', 'float64'.",
+        *(_checks.known_float, ONE.to(torch.bfloat16), "values"),
     ),
+    (
+        TYPES.format("p", "weights", "float64", "float32") + CONVERT.format(".to(dtype)"),
+        *(_checks.input_of, WEIGHTS, torch.zeros(5, 2).double(), "p"),
+    ),
+    (
+        DEVICES.format("p", "weights", "meta", "cpu") + CONVERT.format(".to(device)"),
+        *(_checks.input_of, WEIGHTS, torch.zeros(5, 2, device="meta"), "p"),
+    ),
+    (ARRAY.format("p"), _checks.input_of, WEIGHTS, np.zeros((5, 2)), "p"),
     *(
         (
-            lambda value=value: _checks.device(value),
-            ValueError,
-            "Expected `device` to be a device that this PyTorch can use, such as 'cpu'; "
-            f"got {value!r}.",
-        )
-        for value in ("foo", 3.5)
-    ),
-    *(
-        (
-            lambda shape=shape: _checks.half(torch.zeros(shape), "p", 2),
-            ValueError,
-            f"Expected `p` to have shape (batch, dim) with dim=2; got {shape}.",
-        )
-        for shape in ((), (2, 3))
-    ),
-    (
-        lambda: _checks.input_of(torch.zeros(8, 2), torch.zeros(5, 3), "p"),
-        ValueError,
-        "Expected `p` to have shape (batch, dim) with dim=2; got (5, 3).",
-    ),
-    (
-        lambda: _checks.input_of(torch.zeros(8, 2), torch.zeros(5, 2).double(), "p"),
-        TypeError,
-        "Expected `p` and `weights` to have one dtype; got torch.float64 and torch.float32. "
-        "Convert one of them with .to(dtype).",
-    ),
-    (
-        lambda: _checks.input_of(torch.zeros(8, 2), torch.zeros(5, 2, device="meta"), "p"),
-        TypeError,
-        "Expected `p` and `weights` to have one device; got meta and cpu. "
-        "Convert one of them with .to(device).",
-    ),
-    (
-        lambda: _checks.input_of(torch.zeros(8, 2), np.zeros((5, 2)), "p"),
-        TypeError,
-        "Expected `p` to be a torch.Tensor; got ndarray. For NumPy arrays use "
-        "torch.as_tensor(array).",
-    ),
-    *(
-        (
-            lambda value=value: _checks.network(value, "net"),
-            TypeError,
             "Expected `net` to be a network or a Hamiltonian, something with `dim` that is called "
             f"on states; got {got}.",
+            *(_checks.network, value, "net"),
         )
         for value, got in (
             (7, "int"),
@@ -225,13 +85,74 @@ CASES: list[tuple[Callable[[], object], type[Exception], str]] = [
         )
     ),
 ]
+WRONG_VALUES: list[tuple[Any, ...]] = [
+    (
+        "Expected `generator` on the CPU; got one on cuda:0. Random numbers are drawn on the CPU, "
+        "the same for every device: pass torch.Generator().manual_seed(seed).",
+        *(_checks.as_generator, Elsewhere()),
+    ),
+    ("Expected `steps` to be at least 1; got 0.", _checks.positive_int, 0, "steps"),
+    (
+        "Expected `length` to be at least 2; got 1.",
+        *(functools.partial(_checks.positive_int, minimum=2), 1, "length"),
+    ),
+    ("Expected `x` to be a finite number; got inf.", _checks.finite, math.inf, "x"),
+    *(
+        (f"Expected `dt` to be a positive finite number; got {x}.", _checks.positive, x, "dt")
+        for x in (0, -0.1, math.nan, math.inf)
+    ),
+    ("Expected `sigma` not to be negative; got -1.", _checks.non_negative, -1, "sigma"),
+    ("Expected `share` to lie in [0, 1); got 1.", _checks.fraction, 1, "share"),
+    ("Unknown `on`: 'z'. Known: 'q', 'p'.", _checks.choice, "z", "on", ("q", "p")),
+    (
+        "Unknown `dtype`: 'float63'. Known: 'float32', 'float64'.",
+        *(_checks.float_dtype, "float63"),
+    ),
+    (
+        "Unknown `dtype`: torch.float16. Known: 'float32', 'float64'.",
+        *(_checks.float_dtype, torch.float16),
+    ),
+    ("Expected `hidden` to be at least 1; got -1.", _checks.hidden_sizes, (8, -1)),
+    *(
+        (
+            f"Expected `z0` to have shape (batch, 2*dim) with dim=2; got {shape}.",
+            *(_checks.state, torch.zeros(shape), "z0", 2),
+        )
+        for shape in ((), (3, 5), (4, 2))
+    ),
+    (
+        "Expected `q` to be finite; 2 of 4 numbers are NaN or infinite, the first at index (0, 1). "
+        "Missing points are not supported yet: cut the trajectories at the gaps.",
+        *(_checks.all_finite, torch.tensor([[0.0, math.nan], [math.inf, 1.0]]), "q"),
+    ),
+    *(
+        (
+            "Expected `device` to be a device that this PyTorch can use, such as 'cpu'; "
+            f"got {value!r}.",
+            *(_checks.device, value),
+        )
+        for value in ("foo", 3.5)
+    ),
+    *(
+        (
+            f"Expected `p` to have shape (batch, dim) with dim=2; got {shape}.",
+            *(_checks.half, torch.zeros(shape), "p", 2),
+        )
+        for shape in ((), (2, 3))
+    ),
+    (
+        "Expected `p` to have shape (batch, dim) with dim=2; got (5, 3).",
+        *(_checks.input_of, WEIGHTS, torch.zeros(5, 3), "p"),
+    ),
+]
 
 
-@pytest.mark.parametrize(("call", "error", "text"), CASES, ids=[case[2][:60] for case in CASES])
-def test_texts(call: Callable[[], object], error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match=f"^{re.escape(text)}$") as caught:
-        call()
-    assert type(caught.value) is error
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_texts(error: type[Exception]) -> None:
+    for text, check, *given in WRONG_TYPES if error is TypeError else WRONG_VALUES:
+        with pytest.raises(error, match=f"^{re.escape(text)}$") as caught:
+            check(*given)
+        assert type(caught.value) is error
 
 
 def test_what_is_accepted_comes_back_as_plain_numbers() -> None:

@@ -93,13 +93,11 @@ def test_start_weights_and_substeps_enter_both_parts(name: str) -> None:
     field, method = CASES[name]
     z0, observed = start_and_data(field)
     weights = randn(2, 5, 3, 4).square()
-    found = iso_hessian(
-        field, method, z0, observed, dt=0.2, loss_from=1, weights=weights, substeps=2
-    )
+    how: dict[str, Any] = {"dt": 0.2, "substeps": 2}
+    found = iso_hessian(field, method, z0, observed, loss_from=1, weights=weights, **how)
     counted = weights.clone()
     counted[0] = 0
     for k in range(3):
-        how: dict[str, Any] = {"dt": 0.2, "substeps": 2}
         loss = plain_loss(field, method, observed[:, k], counted[:, k], **how)
         hessian = torch.autograd.functional.hessian(loss, z0[k])
         torch.testing.assert_close(found.total[k], hessian, rtol=1e-10, atol=1e-10)
@@ -168,6 +166,8 @@ def test_trajectories_bring_their_own_dt() -> None:
     expected = iso_hessian(Pendulum(), "leapfrog", z0, observed, dt=0.2)
     assert torch.equal(found.total, expected.total)
     assert torch.equal(iso_hessian(Pendulum(), "leapfrog", z0, data, dt=0.2).total, expected.total)
+    with pytest.raises(ValueError, match=r"^Expected `dt` to be that of the trajectories, 0\.2;"):
+        iso_hessian(Pendulum(), "leapfrog", z0, data, dt=0.1)
 
 
 def test_what_has_no_weight_is_not_looked_at() -> None:
@@ -319,14 +319,9 @@ def test_the_loss_along_the_line_bends_at_least_as_much_as_the_smallest_eigenval
 
 
 def the_grid(**changes: Any) -> EigenvalueGrid:
-    given: dict[str, Any] = {
-        "sigmas": [0.0, 0.5],
-        "horizons": [3, 8],
-        "dt": 0.2,
-        "generator": seeded(9),
-    }
+    given: dict[str, Any] = {"sigmas": [0.0, 0.5], "horizons": [3, 8], "generator": seeded(9)}
     z0 = 0.5 * randn(10, 4, 4)
-    return eigenvalue_grid(HenonHeiles(), "leapfrog", z0, **(given | changes))
+    return eigenvalue_grid(HenonHeiles(), "leapfrog", z0, dt=0.2, **(given | changes))
 
 
 @pytest.mark.parametrize("at", ["truth", "start"])
@@ -388,16 +383,8 @@ def test_the_radius_is_where_the_smallest_eigenvalue_changes_sign() -> None:
 
 def test_a_linear_motion_is_convex_as_far_as_one_looks() -> None:
     z0, observed = start_and_data(MassSpring())
-    found = convex_radius(
-        MassSpring(),
-        "leapfrog",
-        z0,
-        observed,
-        limit=1e3,
-        directions=3,
-        dt=0.1,
-        generator=seeded(12),
-    )
+    where = (MassSpring(), "leapfrog", z0, observed)
+    found = convex_radius(*where, limit=1e3, directions=3, dt=0.1, generator=seeded(12))
     assert (found.radius == math.inf).all()
     assert found.limit == 1e3
 
@@ -424,19 +411,16 @@ def test_random_directions_are_the_generators_and_a_trajectory_is_alone_as_among
     both, other = radius(z0, data, 14), radius(z0, data, 15)
     assert torch.equal(both.distances, radius(z0, data, 14).distances)
     assert not torch.equal(both.directions, other.directions)
+    one = convex_radius(Pendulum(), "leapfrog", z0, data, **(how | {"directions": 3 * z0[0]}))
+    assert one.directions.tolist() == [[1.0, 0.0]]  # may stand alone, of any length
     alone = radius(z0[1:], data[:, 1:], 14)
     torch.testing.assert_close(alone.distances[:, 0], both.distances[:, 1], rtol=1e-12, atol=0)
 
 
 def refused(function: str, **changes: Any) -> Any:
     z0, data = pendulum_data(steps=4)
-    given: dict[str, Any] = {
-        "field": Pendulum(),
-        "integrator": "leapfrog",
-        "z0": z0,
-        "observed": data,
-        "dt": 0.1,
-    }
+    given: dict[str, Any] = {"field": Pendulum(), "integrator": "leapfrog", "dt": 0.1}
+    given |= {"z0": z0, "observed": data}
     given |= {
         "eigenvalue_along": {"direction": torch.ones(2, dtype=F64), "distances": [0.0]},
         "convex_radius": {"limit": 1.0},
@@ -447,220 +431,92 @@ def refused(function: str, **changes: Any) -> Any:
     return getattr(convexity, function)(**(given | changes))
 
 
-@pytest.mark.parametrize(
-    ("function", "changes", "error", "text"),
-    [
+IMPLICIT = r"^The second derivatives of 'implicit-midpoint' are not exact"
+ONE_STATE = r"^Expected `z0` to have shape \(batch, 2\*dim\); got \(2,\)\."
+REFUSED: dict[str, list[tuple[str, Any, str]]] = {
+    "iso_hessian": [
+        ("integrator", "implicit-midpoint", IMPLICIT + r" .* Use 'tao2' or 'tao4'"),
+        ("integrator", "none", r"^Unknown `integrator`: 'none'\."),
+        ("field", 3, r"^Expected a field, a Hamiltonian .*; got int\."),
         (
-            "iso_hessian",
-            {"integrator": "implicit-midpoint"},
-            ValueError,
-            r"^The second derivatives of 'implicit-midpoint' are not exact .* Use 'tao2' or 'tao4'",
+            *("field", srnn.SRNN(dim=1, hidden=4)),
+            r"^Expected a field; got the model SRNN\. Pass model\.field",
         ),
+        ("dt", None, r"^Expected `dt`, the time between two states of a plain tensor\.$"),
+        ("dt", -1.0, r"^Expected `dt` to be a positive finite number"),
+        ("z0", torch.zeros(2, dtype=F64), ONE_STATE + r" .* z0\[None\]\.$"),
         (
-            "eigenvalue_along",
-            {"integrator": srnn.integrators.ImplicitMidpoint()},
-            ValueError,
-            r"^The second derivatives of 'implicit-midpoint' are not exact",
-        ),
-        (
-            "eigenvalue_grid",
-            {"integrator": "implicit-midpoint"},
-            ValueError,
-            r"^The second derivatives of 'implicit-midpoint' are not exact",
-        ),
-        (
-            "convex_radius",
-            {"integrator": "implicit-midpoint"},
-            ValueError,
-            r"^The second derivatives of 'implicit-midpoint' are not exact",
-        ),
-        ("iso_hessian", {"integrator": "none"}, ValueError, r"^Unknown `integrator`: 'none'\."),
-        ("iso_hessian", {"field": 3}, TypeError, r"^Expected a field, a Hamiltonian .*; got int\."),
-        (
-            "iso_hessian",
-            {"dt": None},
-            ValueError,
-            r"^Expected `dt`, the time between two states of a plain tensor\.$",
-        ),
-        ("iso_hessian", {"dt": -1.0}, ValueError, r"^Expected `dt` to be a positive finite number"),
-        (
-            "iso_hessian",
-            {"z0": torch.zeros(2, dtype=F64)},
-            ValueError,
-            r"^Expected `z0` to have shape \(batch, 2\*dim\); got \(2,\)\. .* z0\[None\]\.$",
-        ),
-        (
-            "conditioning",
-            {"z0": torch.zeros(2, dtype=F64)},
-            ValueError,
-            r"^Expected `z0` to have shape \(batch, 2\*dim\); got \(2,\)\.",
-        ),
-        (
-            "eigenvalue_grid",
-            {"z0": torch.zeros(2, dtype=F64)},
-            ValueError,
-            r"^Expected `z0` to have shape \(batch, 2\*dim\); got \(2,\)\.",
-        ),
-        (
-            "iso_hessian",
-            {"observed": torch.zeros(5, 3, 2, dtype=F64)},
-            ValueError,
+            *("observed", torch.zeros(5, 3, 2, dtype=F64)),
             r"^Expected `observed` to have shape \(time, batch, .* \(2, 2\); got \(5, 3, 2\)",
         ),
         (
-            "iso_hessian",
-            {"observed": torch.zeros(1, 2, 2, dtype=F64)},
-            ValueError,
+            *("observed", torch.zeros(1, 2, 2, dtype=F64)),
             r"^Expected `observed` to have shape .* at least two times .*; got \(1, 2, 2\)\.$",
         ),
         (
-            "iso_hessian",
-            {"observed": torch.zeros(5, 2, 2)},
-            TypeError,
+            *("observed", torch.zeros(5, 2, 2)),
             r"^Expected `z0` and `observed` to have one dtype; got torch.float64 and",
         ),
         (
-            "iso_hessian",
-            {"observed": torch.full((5, 2, 2), math.nan, dtype=F64)},
-            ValueError,
+            *("observed", torch.full((5, 2, 2), math.nan, dtype=F64)),
             r"^Expected `observed` to be finite; 20 of 20 numbers are NaN",
         ),
+        ("observed", [[1.0]], r"^Expected `observed` to be a torch.Tensor; got list\."),
+        ("loss_from", 2, r"^Unknown `loss_from`: 2\. Known: 0, 1\.$"),
         (
-            "iso_hessian",
-            {"observed": [[1.0]]},
-            TypeError,
-            r"^Expected `observed` to be a torch.Tensor; got list\.",
-        ),
-        ("iso_hessian", {"loss_from": 2}, ValueError, r"^Unknown `loss_from`: 2\. Known: 0, 1\.$"),
-        (
-            "iso_hessian",
-            {"weights": torch.ones(3, dtype=F64)},
-            ValueError,
+            *("weights", torch.ones(3, dtype=F64)),
             r"^Expected `weights` to broadcast to .* = \(5, 2, 2\); got \(3,\)\.$",
         ),
         (
-            "iso_hessian",
-            {"weights": torch.tensor([1.0, -1.0], dtype=F64)},
-            ValueError,
+            *("weights", torch.tensor([1.0, -1.0], dtype=F64)),
             r"^Expected `weights` not to be negative; the smallest is -1\.$",
         ),
+        ("weights", torch.ones(2), r"^Expected `weights` and `the states` to have one dtype"),
+        ("substeps", 0, r"^Expected `substeps` to be at least 1"),
+    ],
+    "conditioning": [("z0", torch.zeros(2, dtype=F64), ONE_STATE)],
+    "eigenvalue_along": [
+        ("integrator", srnn.integrators.ImplicitMidpoint(), IMPLICIT),
+        ("direction", torch.zeros(2, dtype=F64), r"^Expected `direction` not to have length zero"),
         (
-            "iso_hessian",
-            {"weights": torch.ones(2)},
-            TypeError,
-            r"^Expected `weights` and `the states` to have one dtype",
-        ),
-        ("iso_hessian", {"substeps": 0}, ValueError, r"^Expected `substeps` to be at least 1"),
-        (
-            "eigenvalue_along",
-            {"direction": torch.zeros(2, dtype=F64)},
-            ValueError,
-            r"^Expected `direction` not to have length zero\.$",
-        ),
-        (
-            "eigenvalue_along",
-            {"direction": torch.ones(3, 2, dtype=F64)},
-            ValueError,
+            *("direction", torch.ones(3, 2, dtype=F64)),
             r"^Expected `direction` to have shape \(2\*dim,\) or \(batch, 2\*dim\) = \(2, 2\); got",
         ),
         (
-            "eigenvalue_along",
-            {"direction": torch.ones(3, dtype=F64)},
-            ValueError,
+            *("direction", torch.ones(3, dtype=F64)),
             r"^Expected the last axis of `direction` to have length 2; got shape \(3,\)\.$",
         ),
+        ("distances", [], r"^Expected `distances` to have shape \(points,\); got \(0,\)\.$"),
+        ("distances", [math.inf], r"^Expected `distances` to be finite"),
+    ],
+    "eigenvalue_grid": [
+        ("integrator", "implicit-midpoint", IMPLICIT),
+        ("z0", torch.zeros(2, dtype=F64), ONE_STATE),
+        ("sigmas", [], r"^Expected at least one of `sigmas` and one of `horizons`\.$"),
+        ("sigmas", [-0.1], r"^Expected `sigmas` not to be negative; got -0\.1\.$"),
+        ("horizons", [0], r"^Expected `horizons` to be at least 1; got 0\.$"),
+        ("at", "end", r"^Unknown `at`: 'end'\. Known: 'truth', 'start'\.$"),
+    ],
+    "convex_radius": [
+        ("integrator", "implicit-midpoint", IMPLICIT),
+        ("limit", 0.0, r"^Expected `limit` to be a positive finite"),
+        ("tolerance", 0.0, r"^Expected `tolerance` to be a positive"),
+        ("directions", 0, r"^Expected `directions` to be at least 1"),
         (
-            "eigenvalue_along",
-            {"distances": []},
-            ValueError,
-            r"^Expected `distances` to have shape \(points,\); got \(0,\)\.$",
-        ),
-        (
-            "eigenvalue_along",
-            {"distances": [math.inf]},
-            ValueError,
-            r"^Expected `distances` to be finite",
-        ),
-        (
-            "eigenvalue_grid",
-            {"sigmas": []},
-            ValueError,
-            r"^Expected at least one of `sigmas` and one of `horizons`\.$",
-        ),
-        (
-            "eigenvalue_grid",
-            {"sigmas": [-0.1]},
-            ValueError,
-            r"^Expected `sigmas` not to be negative; got -0\.1\.$",
-        ),
-        (
-            "eigenvalue_grid",
-            {"horizons": [0]},
-            ValueError,
-            r"^Expected `horizons` to be at least 1; got 0\.$",
-        ),
-        (
-            "eigenvalue_grid",
-            {"at": "end"},
-            ValueError,
-            r"^Unknown `at`: 'end'\. Known: 'truth', 'start'\.$",
-        ),
-        ("convex_radius", {"limit": 0.0}, ValueError, r"^Expected `limit` to be a positive finite"),
-        (
-            "convex_radius",
-            {"tolerance": 0.0},
-            ValueError,
-            r"^Expected `tolerance` to be a positive",
-        ),
-        (
-            "convex_radius",
-            {"directions": 0},
-            ValueError,
-            r"^Expected `directions` to be at least 1",
-        ),
-        (
-            "convex_radius",
-            {"directions": torch.ones(2, 3, dtype=F64)},
-            ValueError,
+            *("directions", torch.ones(2, 3, dtype=F64)),
             r"^Expected the last axis of `directions` to have length 2; got shape \(2, 3\)\.$",
         ),
-        ("convex_radius", {"points": 0}, ValueError, r"^Expected `points` to be at least 1"),
+        ("directions", torch.tensor(1.0), r"^Expected the last axis of `directions` .* shape \(\)"),
+        ("points", 0, r"^Expected `points` to be at least 1"),
     ],
-)
-def test_what_is_refused(function: str, changes: Any, error: Any, text: str) -> None:
-    with pytest.raises(error, match=text):
-        refused(function, **changes)
+}
 
 
-@pytest.mark.parametrize(
-    "function",
-    ["iso_hessian", "conditioning", "eigenvalue_along", "eigenvalue_grid", "convex_radius"],
-)
-def test_the_call_that_the_refusals_change_is_a_good_one(function: str) -> None:
-    refused(function)
-
-
-def test_of_a_model_the_field_is_asked_for() -> None:
-    model = srnn.SRNN(dim=1, hidden=4)
-    with pytest.raises(
-        TypeError, match=r"^Expected a field; got the model SRNN\. Pass model\.field"
-    ):
-        refused("iso_hessian", field=model)
-
-
-def test_one_direction_may_stand_alone() -> None:
-    z0, data = pendulum_data(steps=10)
-    u = torch.tensor([3.0, 0.0])
-    found = convex_radius(
-        Pendulum(), "leapfrog", z0, data, limit=1.0, directions=u, points=2, dt=0.1
-    )
-    assert found.directions.tolist() == [[1.0, 0.0]]
-    with pytest.raises(ValueError, match=r"^Expected the last axis of `directions` .* shape \(\)"):
-        refused("convex_radius", directions=torch.tensor(1.0))
-
-
-def test_a_dt_that_contradicts_the_trajectories_is_refused() -> None:
-    z0, data = pendulum_data(steps=4)
-    trajectories = srnn.Trajectories.from_states(data, dt=0.1)
-    with pytest.raises(ValueError, match=r"^Expected `dt` to be that of the trajectories, 0\.1;"):
-        iso_hessian(Pendulum(), "leapfrog", z0, trajectories, dt=0.2)
+@pytest.mark.parametrize("function", REFUSED)
+def test_what_is_refused(function: str) -> None:
+    refused(function)  # what the refusals change is a good call
+    for name, value, text in REFUSED[function]:
+        wrong_type = "one dtype" in text or "; got int" in text or "; got list" in text
+        wrong_type |= "got the model" in text
+        with pytest.raises(TypeError if wrong_type else ValueError, match=text):
+            refused(function, **{name: value})

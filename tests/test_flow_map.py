@@ -20,7 +20,6 @@ from torch import Tensor
 import srnn
 from srnn.motion import integrators
 from srnn.motion.flow_map import TangentField, flow_map, singular_pairs, symplectic_defect
-from srnn.starts import convexity
 from srnn.systems import DoublePendulum, Pendulum, QuadraticHamiltonian, SpringChain, ThreeBody
 
 
@@ -81,11 +80,6 @@ CASES |= {
     "rnn": (srnn.RNN(2, 6, generator=seeded(7), dtype=F64), None),
     "lstm": (srnn.LSTM(2, 6, generator=seeded(8), dtype=F64), None),
 }
-SEPARABLE = [
-    (name, method)
-    for name in ("hnet-deep", "convex", "chain", "pendulum", "three-body")
-    for method in ("symplectic-euler", "leapfrog", "leapfrog-drift", "yoshida4")
-]
 
 
 def starts(field: Any, batch: int, seed: int = 0) -> Tensor:
@@ -168,48 +162,6 @@ def test_jacobians_of_successive_stretches_multiply() -> None:
     states, whole = flow_map(field, "leapfrog", z0, dt=0.1, steps=9)
     second = flow_map(field, "leapfrog", states[4], dt=0.1, steps=5)[1]
     torch.testing.assert_close(second @ whole[4], whole[4:], rtol=1e-11, atol=1e-12)
-
-
-@pytest.mark.parametrize(("name", "method"), SEPARABLE)
-def test_of_a_symplectic_step_it_is_symplectic(name: str, method: str) -> None:
-    field = CASES[name][0]
-    F = flow_map(field, method, starts(field, 3), dt=0.1, steps=10)[1]
-    size = F.abs().amax(dim=(-2, -1)) ** 2  # what F^T J F adds up
-    assert (symplectic_defect(F) <= 1e-13 * size).all()
-    assert (torch.linalg.det(F) - 1).abs().max() < 1e-9
-    pairs = singular_pairs(F)
-    assert pairs.shape == (*F.shape[:2], field.dim, 2)
-    assert (pairs.prod(dim=-1) - 1).abs().max() < 1e-9
-    assert (pairs[..., 0] >= pairs[..., 1]).all()
-
-
-@pytest.mark.parametrize("field", [DoublePendulum(), JointHNet(4)], ids=["double", "joint"])
-def test_the_implicit_midpoint_rule_is_symplectic_for_any_H(field: Any) -> None:
-    F = flow_map(field, "implicit-midpoint", starts(field, 2), dt=0.1, steps=5)[1]
-    assert symplectic_defect(F).max() < 1e-11
-
-
-def test_seen_from_outside_a_step_of_taos_method_is_only_nearly_symplectic() -> None:
-    z0 = starts(JointHNet(4), 3)
-    coarse, fine = (
-        symplectic_defect(flow_map(JointHNet(4), "tao2", z0, dt=0.1, steps=5, substeps=n)[1]).max()
-        for n in (1, 4)
-    )
-    assert 1e-9 < fine < coarse / 4
-
-
-def test_eulers_method_on_a_separable_convex_H_expands() -> None:
-    # det(I + h^2 K'' V'') > 1, of one step in closed form.
-    field, z0, h = random_hnet(5, quadratic=True), 0.1 * randn(5, 4, 4), 0.1
-    K, V = field.kinetic_hessian(z0[:, 2:]), field.potential_hessian(z0[:, :2])
-    assert (torch.linalg.eigvalsh(K) > 0).all()
-    assert (torch.linalg.eigvalsh(V) > 0).all()
-    F = flow_map(field, "euler", z0, dt=h, steps=1)[1][1]
-    expected = torch.linalg.det(torch.eye(2, dtype=F64) + h * h * K @ V)
-    torch.testing.assert_close(torch.linalg.det(F), expected.detach(), rtol=1e-12, atol=0)
-    assert (expected > 1).all()
-    F = flow_map(ConvexH(2), "euler", randn(6, 20, 4), dt=h, steps=10)[1]
-    assert (torch.linalg.det(F).diff(dim=0) > 0).all()
 
 
 @pytest.mark.parametrize("name", ["hnet-leapfrog", "convex", "lstm"])
@@ -331,12 +283,6 @@ def test_in_one_dimension_a_linear_motion_turns_and_stretches() -> None:
     quarter = torch.pi / 2 / (a * b) ** 0.5
     found = flow_map(H, "yoshida8", z0, dt=quarter / 20, steps=20)[1][-1, 0]
     torch.testing.assert_close(found, F, rtol=0, atol=1e-9)
-
-
-def test_readers_find_it_under_convexity_too() -> None:
-    assert convexity.flow_map is flow_map
-    assert convexity.symplectic_defect is symplectic_defect
-    assert convexity.singular_pairs is singular_pairs
 
 
 @pytest.mark.parametrize("function", [symplectic_defect, singular_pairs])

@@ -123,35 +123,26 @@ def test_an_address_is_set_again_changed_and_taken_back(
     assert contents(tree) == placeholder
 
 
-@pytest.mark.parametrize(
-    ("address", "site"),
-    [
+def test_the_book_is_on_the_pages_of_the_repository() -> None:
+    for address, site in (
         ("https://github.com/Ab/c", "https://ab.github.io/c/"),
         ("https://github.com/Ab/ab.github.io", "https://ab.github.io/"),
         (set_address.PLACEHOLDER, ""),
-    ],
-)
-def test_the_book_is_on_the_pages_of_the_repository(address: str, site: str) -> None:
-    assert set_address.Address(address).site == site
+    ):
+        assert set_address.Address(address).site == site
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
+def test_an_address_that_links_cannot_be_made_of_is_refused(tree: Path) -> None:
+    before = contents(tree)
+    for address in (
         *("github.com/a/b", "https://github.com/a", "https://github.com/a/b/"),
         *("https://github.com/a/b.git", "https://example.org/a/b", "git@github.com:a/b"),
-    ],
-)
-def test_an_address_that_links_cannot_be_made_of_is_refused(address: str, tree: Path) -> None:
-    before = contents(tree)
-    with pytest.raises(SystemExit, match="Expected an address of the form"):
-        set_address.main([address], tree)
-    assert contents(tree) == before
-
-
-def test_a_book_that_is_published_nowhere_is_refused(tree: Path) -> None:
+    ):
+        with pytest.raises(SystemExit, match="Expected an address of the form"):
+            set_address.main([address], tree)
     with pytest.raises(SystemExit, match="slash at the end"):
         set_address.main([SAMPLE, "--site", "https://example.org"], tree)
+    assert contents(tree) == before
 
 
 # Before a release
@@ -168,52 +159,39 @@ def test_a_release_is_refused_while_the_address_is_a_placeholder(
     assert set_address.main(["--check"], tree) == 0
 
 
-@pytest.mark.parametrize("name", [*FILES[2:], *(f"book/{name}" for name in CHAPTERS)])
 def test_a_release_is_refused_when_one_file_is_left_behind(
-    name: str, tree: Path, capsys: pytest.CaptureFixture[str]
+    tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = (tree / name).read_bytes()
+    before = contents(tree)
     set_address.main([SAMPLE], tree)
-    (tree / name).write_bytes(old)
-    assert set_address.main(["--check"], tree) == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"{name} does not follow the address {SAMPLE}")
-    assert said.count("does not follow") == 1
+    for name in (*FILES[2:], *(f"book/{name}" for name in CHAPTERS)):
+        new = (tree / name).read_bytes()
+        (tree / name).write_bytes(before[name])
+        assert set_address.main(["--check"], tree) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"{name} does not follow the address {SAMPLE}")
+        assert said.count("does not follow") == 1
+        (tree / name).write_bytes(new)
 
 
-@pytest.mark.parametrize(
-    ("line", "left"),
-    [
+def test_a_release_is_refused_when_one_setting_is_left_behind(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_address.main([SAMPLE], tree)
+    config = tree / "_config.yml"
+    text = config.read_text(encoding="utf-8")
+    for line, left in (
         ("use_edit_page_button: true", "use_edit_page_button: false"),
         ("use_issues_button: true", "use_issues_button: false"),
         ("use_repository_button: true", "use_repository_button: false"),
         ("binderhub_url: https://mybinder.org", 'binderhub_url: ""'),
         ("colab_url: https://colab.research.google.com", 'colab_url: ""'),
         (f"ogp_site_url: {SITE}", 'ogp_site_url: ""'),
-    ],
-)
-def test_a_release_is_refused_when_one_setting_is_left_behind(
-    line: str, left: str, tree: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    set_address.main([SAMPLE], tree)
-    config = tree / "_config.yml"
-    text = config.read_text(encoding="utf-8")
-    assert text.count(line) == 1
-    config.write_text(text.replace(line, left), encoding="utf-8")
-    assert set_address.main(["--check"], tree) == 1
-    assert capsys.readouterr().err.startswith("_config.yml does not follow")
-
-
-def test_the_command_checks_this_checkout_and_make_calls_it() -> None:
-    known = set_address.setting(ROOT).known
-    done = subprocess.run(
-        [sys.executable, "book/_scripts/set_address.py", "--check"], cwd=ROOT, capture_output=True
-    )
-    assert done.returncode == (0 if known else 1)
-    make = subprocess.run(
-        ["make", "-n", "release-check"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "book/_scripts/set_address.py --check" in make.stdout
+    ):
+        assert text.count(line) == 1
+        config.write_text(text.replace(line, left), encoding="utf-8")
+        assert set_address.main(["--check"], tree) == 1
+        assert capsys.readouterr().err.startswith("_config.yml does not follow")
 
 
 # Links
@@ -399,6 +377,7 @@ def test_the_setup_cell_brings_what_is_missing_and_keeps_the_lowest_numpy_and_to
         assert set(machine.added()) == {"srnn", "jaxtyping", "wadler_lindig"}
 
 
+@pytest.mark.slow
 def test_the_setup_cell_fails_where_torch_is_too_old_and_still_keeps_it(
     tmp_path: Path, wheels: Path
 ) -> None:
@@ -420,9 +399,3 @@ def test_the_setup_cell_installs_torch_where_there_is_none(tmp_path: Path, wheel
     HOSTED["run"](machine.python, cell, offline(wheels), tmp_path)
     assert machine.added()["torch"] == "99.0"
     assert "numpy" not in machine.added()
-
-
-def test_the_weekly_run_repeats_this_with_the_lowest_versions_themselves() -> None:
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "weekly.yml").read_text("utf-8"))
-    runs = [step.get("run") for step in workflow["jobs"]["hosted"]["steps"]]
-    assert "make hosted" in runs

@@ -93,6 +93,7 @@ def with_another_digit(text: str, place: int) -> str:
     return f"{text[:place]}{(int(text[place]) + 1) % 10}{text[place + 1 :]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_nbval_sees_each_digit_of_a_chapter_that_is_changed(
     path: Path, request: pytest.FixtureRequest

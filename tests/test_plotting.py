@@ -56,11 +56,6 @@ def test_coordinate(ax: Axes, data: srnn.Trajectories, coordinate: int, number: 
     assert ax.lines[0].get_linestyle() == ":"
 
 
-def test_a_coordinate_that_is_not_there_is_refused(ax: Axes, data: srnn.Trajectories) -> None:
-    with pytest.raises(IndexError):
-        plotting.coordinate(data, ax, coordinate=2)
-
-
 def test_error_over_time(ax: Axes) -> None:
     errors = torch.arange(33.0).reshape(3, 11) ** 2
     assert plotting.error_over_time(errors, 0.1, ax, label="E-E") is ax
@@ -155,28 +150,24 @@ def test_a_room_is_drawn_in_its_pixels_with_y_up(ax: Axes) -> None:
     assert ax.get_aspect() == 1
 
 
-def test_a_room_shows_the_picture_that_it_has(ax: Axes) -> None:
-    room = srnn.systems.Room.polygon([(12, 12), (116, 12), (64, 110)])
-    plotting.room(room, ax)
-    assert_array_equal(ax.images[0].get_array(), room.image.numpy())
-
-
 def test_what_is_no_picture_is_refused(ax: Axes) -> None:
     with pytest.raises(ValueError, match="Expected `picture` to hold numbers from 0"):
         plotting.room(torch.full((4, 4), 2.0), ax)
+    room = srnn.systems.Room.polygon([(12, 12), (116, 12), (64, 110)])
+    plotting.room(room, ax)  # the picture that it has
+    assert_array_equal(ax.images[0].get_array(), room.image.numpy())
+    with pytest.raises(IndexError):
+        plotting.coordinate(srnn.Trajectories.from_states(randn(0, 7, 3, 4), dt=0.5), coordinate=2)
 
 
 def test_path(ax: Axes, data: srnn.Trajectories) -> None:
     assert plotting.path(data, ax, index=2, color="red", label="truth") is ax
     assert_array_equal(drawn(ax), data.q[:, 2].numpy().T)
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x$ (px)", "$y$ (px)")
-    assert (ax.lines[0].get_color(), ax.lines[0].get_label()) == ("red", "truth")
-
-
-def test_a_path_is_of_two_positions(ax: Axes) -> None:
     three = srnn.Trajectories.from_states(randn(0, 5, 2, 6), dt=0.1)
     with pytest.raises(ValueError, match="Expected trajectories with dim=2; got 3"):
         plotting.path(three, ax)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x$ (px)", "$y$ (px)")
+    assert (ax.lines[0].get_color(), ax.lines[0].get_label()) == ("red", "truth")
 
 
 def seconds(median: float, below: float = 0.0, above: float = 0.0) -> dict[str, dict[str, float]]:
@@ -213,12 +204,6 @@ def test_speed(ax: Axes) -> None:
         plotting.COLOURS.values()
     )
     assert (mine.get_hatch(), bool(other.get_hatch())) == (None, True)
-
-
-def test_speed_without_a_floor_has_no_line_for_it(ax: Axes) -> None:
-    plotting.speed({"ours": seconds(0.002), "theirs": seconds(0.003)}, ax, own="ours")
-    assert not any(line.get_linestyle() == ":" for line in ax.lines)
-    assert [bool(bar.get_hatch()) for bar in ax.patches] == [False, True]
 
 
 def test_growth(ax: Axes) -> None:
@@ -271,21 +256,17 @@ def test_what_are_no_orbits_is_refused(ax: Axes, shape: tuple[int, ...], got: st
 
 
 def test_error_curves(ax: Axes) -> None:
-    curves = {f"row {n}": n + np.arange(5.0) for n in range(14)}
+    curves = {f"row {n}": n + np.arange(5.0) for n in range(13)}
     assert plotting.error_curves(curves, 0.5, ax, limit=10, linewidth=3) is ax
     assert ax.get_legend_handles_labels()[1] == list(curves)
     for place, values in enumerate(curves.values()):
         assert_array_equal(drawn(ax, place), [[0, 0.5, 1, 1.5, 2], values])
-    assert len({(line.get_color(), str(vars(line)["_dash_pattern"])) for line in ax.lines}) == 14
+    assert len({(line.get_color(), str(vars(line)["_dash_pattern"])) for line in ax.lines}) == 13
     assert {line.get_linewidth() for line in ax.lines} == {3}
     assert ax.get_ylim() == (0, 10)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("time $t$", r"error $\|\hat q - q\|_2$")
-
-
-def test_error_curves_go_on_where_there_are_some(ax: Axes) -> None:
-    plotting.error_curves({"a": [0, 1]}, 1.0, ax)
-    plotting.error_curves({"b": [0, 2]}, 1.0, ax)
-    assert len({line.get_color() for line in ax.lines}) == 2
+    plotting.error_curves({"more": [0, 1]}, 1.0, ax)  # goes on where there are some
+    assert ax.lines[13].get_color() != ax.lines[0].get_color()
 
 
 def test_one_position(ax: Axes) -> None:

@@ -84,13 +84,6 @@ def test_the_free_motion_is_found_though_balls_rebound() -> None:
     assert inner.potential.matrix.detach().abs().max() < 1e-4
 
 
-def test_what_has_no_quadratic_term_is_left_alone(data: srnn.Trajectories) -> None:
-    net = WalledH(srnn.HNet(2, 4, generator=seeded(0)), KnownWalls(BOX))
-    before = copy.deepcopy(net.state_dict())
-    assert not fit_free_motion(net, LEAPFROG, data)
-    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-
-
 def test_after_the_start_nearly_all_rebounds_of_other_data_are_found(
     fitted: srnn.SRNN, singles: Any
 ) -> None:
@@ -105,6 +98,7 @@ def test_after_the_start_nearly_all_rebounds_of_other_data_are_found(
     assert float(fitted.rebounds(free.data, steps=1).hit.float().mean()) < 0.01
 
 
+@pytest.mark.slow
 def test_smooth_walls_are_learnt_from_few_steps(data: srnn.Trajectories, singles: Any) -> None:
     """Without the crisp borders w is all learnt, and the start alone does it."""
     walls = LevelSetWalls(BOX.image, crisp=False, generator=seeded(2))
@@ -129,6 +123,7 @@ def start(walls: Any, data: srnn.Trajectories, *, seed: int = 3, **how: Any) -> 
     )
 
 
+@pytest.mark.slow
 def test_the_paper_s_networks_learn_from_the_start_too(
     data: srnn.Trajectories, singles: Any
 ) -> None:
@@ -146,23 +141,26 @@ def test_the_paper_s_networks_learn_from_the_start_too(
 
 def test_too_few_rebounds_leave_the_walls_alone(data: srnn.Trajectories) -> None:
     walls = LevelSetWalls(BOX.image, generator=seeded(2))
-    before = copy.deepcopy(walls.state_dict())
+    net = WalledH(srnn.HNet(2, 4, generator=seeded(0)), walls)  # nor has it a quadratic term
+    before = copy.deepcopy(net.state_dict())
+    assert not fit_free_motion(net, LEAPFROG, data)
     free = one_step_cases(0, 100, seeded(6)).data
     assert start(walls, free, iterations=5) == 0
-    assert all(torch.equal(before[name], value) for name, value in walls.state_dict().items())
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert start(KnownWalls(BOX), data, iterations=5) == 0
 
 
 def test_the_start_repeats_with_its_seed_and_is_silent(
     data: srnn.Trajectories, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    ends = []
+    ends, state = [], torch.get_rng_state()
     for seed in (3, 3, 4):
         walls = LevelSetWalls(BOX.image, crisp=False, generator=seeded(2))
         start(walls, data, seed=seed, iterations=20)
         ends.append(list(walls.state_dict().values()))
     assert same(ends[0], ends[1])
     assert not same(ends[0], ends[2])
+    assert torch.equal(torch.get_rng_state(), state)
     said = capfd.readouterr()
     assert said.out == said.err == ""
     walls = LevelSetWalls(BOX.image, crisp=False, generator=seeded(2))
@@ -170,12 +168,7 @@ def test_the_start_repeats_with_its_seed_and_is_silent(
     assert "walls" in capfd.readouterr().err
 
 
-def test_the_global_random_state_is_left_alone(data: srnn.Trajectories) -> None:
-    before = torch.get_rng_state()
-    start(LevelSetWalls(BOX.image, generator=seeded(2)), data, iterations=3)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [LevelSetWalls, PatchWalls])
 def test_restitution_is_learnt(kind: Any) -> None:
     ball = Billiard(restitution=0.8)
@@ -204,6 +197,7 @@ def test_the_true_equations_learn_their_walls_in_their_own_units(singles: Any) -
 # Training.
 
 
+@pytest.mark.slow
 def test_a_fit_repeats_with_its_seed_and_learns(
     fitted: srnn.SRNN, data: srnn.Trajectories, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -336,19 +330,18 @@ def test_models_with_walls_have_their_recipes() -> None:
     assert not paper.warm_start
 
 
-def test_momentum_zero_stays_where_it_is_when_walls_are_there(data: srnn.Trajectories) -> None:
+def test_momentum_zero_stays_where_it_is_when_walls_are_there(
+    data: srnn.Trajectories, fitted: srnn.SRNN
+) -> None:
+    assert fitted.scale.q > 2
+    assert (fitted.scale.shift[:2] > 10).all()
+    assert (fitted.scale.shift[2:] == 0).all()
     drifting = srnn.Trajectories(q=data.q, p=data.p + 3, dt=0.1)
     assert (Scale.of(drifting).shift[2:] > 0.5).all()
     kept = Scale.of(drifting, centre_momenta=False)
     assert (kept.shift[2:] == 0).all()
     assert torch.equal(kept.shift[:2], Scale.of(drifting).shift[:2])
     assert kept.p == pytest.approx(float(drifting.p.double().square().mean().sqrt()))
-
-
-def test_a_scaled_model_shifts_no_momentum(fitted: srnn.SRNN) -> None:
-    assert fitted.scale.q > 2
-    assert (fitted.scale.shift[:2] > 10).all()
-    assert (fitted.scale.shift[2:] == 0).all()
 
 
 # Prediction.
@@ -381,19 +374,6 @@ def test_the_learnt_model_works_in_double_precision(fitted: srnn.SRNN) -> None:
     assert found.values.dtype == F64
     single = fitted.predict(test.to(torch.float32), steps=10)
     assert (found.values - single.values).abs().max() < 1e-2
-
-
-def test_units_make_no_difference_to_what_is_learnt() -> None:
-    data = Billiard().simulate(100, steps=9, dt=0.1, generator=seeded(2), dtype="float64")
-    test = Billiard().simulate(10, steps=20, dt=0.1, generator=seeded(8), dtype="float64")
-    found = []
-    for scale in (True, False):
-        quadratic = srnn.QuadraticH(2, dtype=F64)
-        model = srnn.SRNN(2, hamiltonian=quadratic, rebound=KnownWalls(BOX), generator=seeded(1))
-        model.fit(data, epochs=1, scale=scale, learning_rate=1e-12, progress=False)
-        found.append(model.predict(test, steps=20).values)
-    assert (found[0] - found[1]).abs().max() < 1e-5
-    assert (found[0] - test.values).abs().max() < 1e-4
 
 
 def test_substeps_of_the_fit_are_those_of_predictions_and_of_rebounds(
@@ -488,8 +468,9 @@ def test_steps_longer_than_the_networks_see_are_refused(data: srnn.Trajectories)
 
 
 def test_what_is_not_a_wall_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"Expected `rebound` to be a picture .* got float"):
-        srnn.SRNN(2, 4, rebound=3.0)
+    for thing, name in ((3.0, "float"), (PatchWalls, ""), (Billiard(), "")):
+        with pytest.raises(TypeError, match=rf"Expected `rebound` to be a picture .* got {name}"):
+            srnn.SRNN(2, 4, rebound=thing)
     with pytest.raises(ValueError, match="Expected a Hamiltonian with dim=2, as the walls'; got 3"):
         srnn.SRNN(3, 4, rebound=BOX)
     with pytest.raises(ValueError, match="there are none: pass rebound="):
@@ -567,6 +548,7 @@ def test_parts_of_one_s_own_are_not_saved(model: Any, what: str, tmp_path: Path)
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_balls_with_a_radius_show_that_the_wall_is_not_at_the_pixels() -> None:
     ball = Billiard(radius=1.5)
     train, test = (
@@ -580,6 +562,7 @@ def test_balls_with_a_radius_show_that_the_wall_is_not_at_the_pixels() -> None:
     assert float(error.median()) < 0.1
 
 
+@pytest.mark.slow
 def test_in_a_room_of_pixels_a_crisp_level_set_has_nothing_to_learn(
     data: srnn.Trajectories, fitted: srnn.SRNN
 ) -> None:
@@ -595,11 +578,7 @@ def test_walls_that_are_not_started_are_told_of() -> None:
     data = Billiard().simulate(10, steps=3, dt=0.1, initial_state=slow)
     with pytest.warns(UserWarning, match="too few rebounds, or the Hamiltonian has no quadratic"):
         level_model().fit(data, **QUICK)
-
-
-def test_a_batch_without_rebounds_teaches_known_equations_nothing() -> None:
-    slow = torch.tensor([[60.0, 60.0, 1.0, 1.0]]).repeat(10, 1)
-    data = Billiard().simulate(10, steps=3, dt=0.1, initial_state=slow)
+    # And known equations learn nothing from them.
     model = srnn.SRNN(2, hamiltonian=Billiard(), rebound=LevelSetWalls(BOX.image))
     before = weights(model)
     with pytest.warns(UserWarning, match="too few rebounds"):
@@ -629,18 +608,9 @@ def test_a_gate_is_smooth_in_training_and_sharp_in_prediction() -> None:
 def test_methods_that_cannot_rebound_are_refused_at_once(method: str) -> None:
     with pytest.raises(ValueError, match="whose step may differ from trajectory to trajectory"):
         srnn.SRNN(2, 4, rebound=BOX, integrator=method)
-
-
-def test_a_step_with_walls_is_no_integrator_of_a_model() -> None:
     step = with_rebound("leapfrog", KnownWalls(BOX))
     with pytest.raises(ValueError, match=r"an integrator without walls; got a Rebound"):
         srnn.SRNN(2, hamiltonian=Billiard(), integrator=step)
-
-
-@pytest.mark.parametrize("thing", [PatchWalls, Billiard()])
-def test_what_is_called_but_is_no_wall_is_refused(thing: Any) -> None:
-    with pytest.raises(TypeError, match="Expected `rebound` to be a picture"):
-        srnn.SRNN(2, 4, rebound=thing)
 
 
 def test_a_prediction_with_steps_beyond_the_patch_is_refused(data: srnn.Trajectories) -> None:

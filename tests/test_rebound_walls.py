@@ -17,7 +17,6 @@ from srnn.rebound import (
     KnownWalls,
     LevelSetWalls,
     PatchWalls,
-    PictureWalls,
     Restitution,
     ScaledWalls,
     observed_rebounds,
@@ -92,10 +91,8 @@ def test_row_zero_is_at_the_top_and_the_border_goes_on() -> None:
 def test_patches_are_differentiable_in_the_position() -> None:
     q = places(6, 1.0, 6.0).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: patches(drawn_picture(), x, 4), q)
-
-
-def test_no_place_at_all_sees_nothing() -> None:
-    assert patches(drawn_picture(), torch.tensor([math.nan, 2.0], dtype=F64), 2).isnan().any()
+    nowhere = torch.tensor([math.nan, 2.0], dtype=F64)
+    assert patches(drawn_picture(), nowhere, 2).isnan().any()
 
 
 # The smoothed picture.
@@ -196,6 +193,8 @@ def test_the_direction_has_length_one_and_n_that_of_the_gate() -> None:
 
 def test_the_gate_sees_the_small_patch_at_the_end_only() -> None:
     walls, (q, tentative) = patch_walls(), steps()
+    near = torch.tensor([[60.0, 60.0], [60.0, 17.6], [60.0, 16.4]], dtype=F64)
+    assert walls.sees(near, near).tolist() == [False, False, True]
     logit = walls.parts(q, tentative)[2]
     assert torch.equal(walls.parts(q + 1.0, tentative)[2], logit)
     image = walls.image.clone()
@@ -269,12 +268,6 @@ def test_the_networks_are_differentiable_in_the_positions() -> None:
     assert torch.autograd.gradcheck(walls, (q, tentative))
 
 
-def test_a_wall_in_sight() -> None:
-    walls = patch_walls()
-    q = torch.tensor([[60.0, 60.0], [60.0, 17.6], [60.0, 16.4]], dtype=F64)
-    assert walls.sees(q, q).tolist() == [False, False, True]
-
-
 # What both kinds have in common.
 
 
@@ -297,7 +290,7 @@ def test_another_picture_is_another_room(make: Any) -> None:
     walls.image = other
     moved = walls(q + 0.0, tentative)[0].detach()
     assert not torch.equal(before, moved)
-    fresh = make()
+    fresh = make()  # of equal seeds
     assert torch.equal(fresh(q, tentative)[0], before)
     fresh.load_state_dict(walls.state_dict())  # writes into the picture that is there
     assert torch.equal(fresh(q, tentative)[0], moved)
@@ -325,12 +318,6 @@ def test_the_picture_is_copied(make: Any) -> None:
     picture.zero_()
     assert bool(walls.on_wall(torch.tensor([5.0, 5.0])))
     assert walls.image.max() == 1
-
-
-@KINDS
-def test_equal_seeds_give_equal_weights(make: Any) -> None:
-    for one, other in zip(make().parameters(), make().parameters(), strict=True):
-        assert torch.equal(one, other)
 
 
 def test_the_configuration_builds_the_walls_again() -> None:
@@ -371,13 +358,9 @@ def test_a_learnt_restitution_starts_at_nine_tenths_and_can_be_set(make: Any) ->
     fixed = make()
     fixed.restitution.set(0.3)
     assert fixed.restitution.value == 1.0
-
-
-@KINDS
-@pytest.mark.parametrize("wrong", [1.1, -0.1])
-def test_a_restitution_that_is_none_is_refused(make: Any, wrong: float) -> None:
-    with pytest.raises(ValueError, match=r"Expected `restitution` to lie in \[0, 1\]"):
-        make(restitution=wrong)
+    for wrong in (1.1, -0.1):
+        with pytest.raises(ValueError, match=r"Expected `restitution` to lie in \[0, 1\]"):
+            make(restitution=wrong)
 
 
 def test_the_length_of_a_learnt_restitution_is_differentiable() -> None:
@@ -388,32 +371,23 @@ def test_the_length_of_a_learnt_restitution_is_differentiable() -> None:
     assert gradient.item() == pytest.approx(e * (1 - e) / (4 * math.sqrt((1 + e) / 2)))
 
 
-@pytest.mark.parametrize(
-    ("image", "error", "text"),
-    [
+def test_what_is_no_picture_is_refused() -> None:
+    for image, error, text in (
         (torch.zeros(3, 4, 4), ValueError, "(rows, columns), at least (3, 3); got (3, 4, 4)"),
         (torch.zeros(9, 9, dtype=torch.int64), TypeError, "hold floating-point numbers"),
         (np.zeros((9, 9)), TypeError, "Expected `image` to be a torch.Tensor; got ndarray"),
-    ],
-)
-def test_what_is_of_another_kind_is_no_picture(image: Any, error: Any, text: str) -> None:
-    with pytest.raises(error, match=re.escape(text)):
-        _checks.picture(image, "image")
-
-
-@pytest.mark.parametrize(
-    ("image", "text"),
-    [
-        (torch.zeros(2, 9), "at least (3, 3); got (2, 9)"),
-        (255 * torch.ones(9, 9), "from 0 (free) to 1 (wall); got 255 to 255"),
-        (torch.full((9, 9), -0.5), "got -0.5 to -0.5"),
-        (torch.full((9, 9), math.nan), "got nan to nan"),
-    ],
-)
-def test_what_is_no_picture_is_refused(image: Tensor, text: str) -> None:
+    ):
+        with pytest.raises(error, match=re.escape(text)):
+            _checks.picture(image, "image")  # type: ignore[arg-type]
     for make in (PatchWalls, LevelSetWalls, lambda x: patches(x, torch.zeros(2), 2)):
-        with pytest.raises(ValueError, match=re.escape(text)):
-            make(image)
+        for image, text in (
+            (torch.zeros(2, 9), "at least (3, 3); got (2, 9)"),
+            (255 * torch.ones(9, 9), "from 0 (free) to 1 (wall); got 255 to 255"),
+            (torch.full((9, 9), -0.5), "got -0.5 to -0.5"),
+            (torch.full((9, 9), math.nan), "got nan to nan"),
+        ):
+            with pytest.raises(ValueError, match=re.escape(text)):
+                make(image)
 
 
 @KINDS
@@ -780,14 +754,6 @@ def test_what_is_observed_has_no_graph_and_what_came_in_is_as_it_was() -> None:
     assert not any(x.requires_grad for x in seen)
     assert torch.equal(before, kept)
     assert torch.equal(after, kept)
-
-
-def test_all_learnt_walls_are_of_one_kind() -> None:
-    for cls in (PatchWalls, LevelSetWalls):
-        assert issubclass(cls, PictureWalls)
-        assert cls.dim == 2
-    assert PatchWalls.reach == 5
-    assert LevelSetWalls.reach is None
 
 
 def test_known_walls_hold_a_ball_that_rounding_has_put_behind_them() -> None:

@@ -59,19 +59,6 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "book srnn tests _config.yml _toc.yml environment.yml README.md pyproject.toml",
-        "constraints.txt Makefile CHANGELOG.md CITATION.cff CONTRIBUTING.md LICENSE LICENSE-prose",
-        ".github/workflows/ci.yml .github/workflows/pages.yml .github/workflows/weekly.yml",
-        ".github/workflows/release.yml .ci/run .ci/lowest.py srnn/py.typed",
-    ],
-)
-def test_what_belongs_at_the_top_is_there(name: str) -> None:
-    assert [part for part in name.split() if not (ROOT / part).exists()] == []
-
-
 # Versions and dependencies
 
 
@@ -117,30 +104,6 @@ def test_the_version_is_one() -> None:
     assert installed == srnn.__version__
 
 
-def test_runtime_dependencies_are_the_promised_ones_with_lower_bounds_only() -> None:
-    assert [requirement.name for requirement in RUNTIME] == [
-        *("torch", "numpy", "scipy", "matplotlib", "ipywidgets"),
-        *("tqdm", "safetensors", "joblib", "filelock", "jaxtyping"),
-    ]
-    for requirement in RUNTIME:
-        assert [bound.operator for bound in requirement.specifier] == [">="]
-
-
-def test_each_extra_is_complete() -> None:
-    extras = {
-        name: {normal(Requirement(text).name) for text in texts} for name, texts in EXTRAS.items()
-    }
-    assert set(extras) == {"dask", "book", "test", "dev", "bench"}
-    assert extras["dask"] == {"distributed"}
-    assert "srnn[book,dask]" in EXTRAS["test"]
-    assert "srnn[test]" in EXTRAS["dev"]
-    assert extras["book"] >= {"jupyter-book", "nbclient", "ipykernel", "sphinx-exercise"}
-    assert extras["test"] >= {"pytest", "pytest-cov", "hypothesis", "beartype", "nbval", "mypy"}
-    assert extras["test"] >= {"selenium", "beautifulsoup4", "jupyter-repo2docker", "hatchling"}
-    assert extras["dev"] >= {"ruff", "build", "twine"}
-    assert extras["bench"] == {"torchdiffeq", "torchode", "jax", "diffrax", "optax"}
-
-
 def test_every_extension_of_the_book_comes_with_the_book_extra() -> None:
     comes_from = {"sphinx_exercise": "sphinx-exercise", "sphinx_proof": "sphinx-proof"}
     comes_from["sphinxext.opengraph"] = "sphinxext-opengraph"
@@ -149,9 +112,10 @@ def test_every_extension_of_the_book_comes_with_the_book_extra() -> None:
         assert extension.startswith("sphinx.ext.") or comes_from[extension] in names
 
 
-def test_every_pin_is_exact_and_within_the_bounds() -> None:
+def test_bounds_are_lower_ones_and_every_pin_is_exact_and_within_them() -> None:
+    for requirement in RUNTIME:
+        assert [bound.operator for bound in requirement.specifier] == [">="]
     tested = {normal(name): pin for name, pin in pins().items()}
-    assert tested["torch"] == "2.13.0"
     assert "srnn" not in tested
     assert not any("+" in pin for pin in tested.values())
     for texts in ([str(requirement) for requirement in RUNTIME], *EXTRAS.values()):
@@ -165,19 +129,16 @@ def test_jupyter_book_is_version_1_wherever_it_is_asked_for() -> None:
     mentions = 0
     for path in tracked():
         if path.suffix in {".md", ".toml", ".txt", ".yml", ".ipynb", ".py", ""}:
-            for match in asked.finditer(path.read_text(encoding="utf-8", errors="ignore")):
+            text = path.read_text(encoding="utf-8", errors="ignore")
+            if path.suffix not in {".toml", ".txt", ".py"}:
+                for line in text.splitlines():
+                    if re.search(r"pip install .*jupyter-book", line):
+                        assert "<2" in line, f"{path.name}: {line}"
+            for match in asked.finditer(text):
                 mentions += 1
                 specifier = match[2].rstrip(".,)")
                 assert "<2" in specifier or specifier.startswith("==1."), f"{path.name}: {match[0]}"
     assert mentions >= 4
-
-
-def test_nothing_installs_jupyter_book_without_a_bound() -> None:
-    for path in tracked():
-        if path.suffix in {".md", ".yml", ".ipynb", ""} and path.name != "Makefile":
-            for line in path.read_text(encoding="utf-8", errors="ignore").splitlines():
-                if re.search(r"pip install .*jupyter-book", line):
-                    assert "<2" in line, f"{path.name}: {line}"
 
 
 def test_the_lowest_versions_are_derived_from_the_bounds() -> None:
@@ -190,19 +151,14 @@ def test_the_lowest_versions_are_derived_from_the_bounds() -> None:
         assert Version(number) <= Version(pins()[name])
 
 
-def test_environment_yml_agrees_with_the_rest() -> None:
-    environment = read_yaml("environment.yml")
-    assert environment["name"] == PROJECT["name"]
-    assert environment["channels"] == ["conda-forge"]
-    assert environment["dependencies"][:2] == ["python=3.11", "pip"]
+def test_binder_reads_environment_yml_and_the_pins() -> None:
     # What conda and Binder hand to pip, as a requirements file beside environment.yml.
-    index, constraints, package = environment["dependencies"][2]["pip"]
+    (python,) = re.findall(r"^  - python=(\d+\.\d+)$", read("environment.yml"), re.MULTILINE)
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
+    index, constraints, _ = environment_pip()
     assert index == "--extra-index-url https://download.pytorch.org/whl/cpu"
     assert constraints == "-c constraints.txt"
-    assert (ROOT / "constraints.txt").exists()
-    assert package == "-e .[book]"
-    assert not (ROOT / "binder").exists(), "Binder would then not read environment.yml"
-    assert not (ROOT / ".binder").exists(), "Binder would then not read environment.yml"
+    assert not any((ROOT / name).exists() for name in ("binder", ".binder")), "read in its place"
 
 
 def environment_requirements() -> list[Requirement]:
@@ -214,11 +170,6 @@ def environment_requirements() -> list[Requirement]:
 def environment_pip() -> list[str]:
     found: list[str] = read_yaml("environment.yml")["dependencies"][2]["pip"]
     return found
-
-
-def test_the_environment_has_a_python_that_the_package_takes() -> None:
-    (python,) = re.findall(r"^  - python=(\d+\.\d+)$", read("environment.yml"), re.MULTILINE)
-    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
 
 
 def imported(source: str) -> set[str]:
@@ -283,9 +234,13 @@ def test_binder_takes_python_3_11_and_copies_the_repository_first(tmp_path: Path
 
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
-    assert targets >= {"book", "test", "portable", "refresh", "lint", "clean", "wheel"}
-    assert targets >= {"hosted", "install", "mutants", "quick", "release-check"}
-    for name in ("README.md", "CONTRIBUTING.md", ".ci/run", *map(str, WORKFLOWS)):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "book/testing.md",
+        ".ci/run",
+        *map(str, WORKFLOWS),
+    ):
         text = read(name)
         named = set(re.findall(r"(?:`|run: |^)make ([a-z-]+)", text, flags=re.MULTILINE))
         assert named <= targets, name
@@ -314,21 +269,6 @@ def test_make_installs_the_tested_versions_or_those_it_is_told() -> None:
     stamps = [set(re.findall(r"not-made-yet/installed-\d\S+", text)) for text in (tested, newest)]
     assert all(stamps), "no stamp is made"
     assert not stamps[0] & stamps[1], "one set would be taken for the other"
-
-
-def test_the_weekly_run_takes_the_newest_versions_and_changes_no_file() -> None:
-    newest = read_yaml(".github/workflows/weekly.yml")["jobs"]["newest"]
-    assert newest["env"] == {"CONSTRAINTS": "/dev/null"}
-    assert not any(">" in step.get("run", "") for step in newest["steps"])
-    assert any(step.get("run") == "bash .ci/run" for step in newest["steps"])
-
-
-def test_the_chapters_are_also_run_weekly_with_the_plainest_kernels() -> None:
-    runs = read_yaml(".github/workflows/weekly.yml")["jobs"]["portable"]["steps"]
-    assert any(step.get("run") == "make portable" for step in runs)
-    run = commands("portable")
-    assert re.search("^ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 .* book --nbval ", run, re.M)
-    assert "--nbval-lax" not in run + commands("test")
 
 
 @pytest.mark.parametrize(
@@ -404,14 +344,6 @@ def test_a_workflow_is_whole(path: Path) -> None:
                     assert (ROOT / script).exists() or script.startswith(".venv"), script
 
 
-def test_the_checks_run_on_push_and_pull_request_with_two_pythons() -> None:
-    workflow = read_yaml(".github/workflows/ci.yml")
-    assert set(workflow[True]) == {"push", "pull_request"}
-    check = workflow["jobs"]["check"]
-    assert check["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
-    assert any(step.get("run") == "bash .ci/run" for step in check["steps"])
-
-
 def test_no_machine_path_or_unfinished_text_is_tracked() -> None:
     here = re.compile(r"/(?:home|Users|root|work|tmp)/[A-Za-z]")
     for path in tracked():
@@ -429,18 +361,6 @@ def test_no_tracked_file_is_large() -> None:
 
 
 # Words
-
-
-def test_the_citation_names_the_paper_and_the_developers() -> None:
-    citation = read_yaml("CITATION.cff")
-    assert citation["cff-version"] == "1.2.0"
-    assert citation["authors"] == [{"name": "The srnn developers"}]
-    (paper,) = citation["references"]
-    assert paper["title"] == "Symplectic Recurrent Neural Networks"
-    assert [author["family-names"] for author in paper["authors"]] == [
-        *("Chen", "Zhang", "Arjovsky", "Bottou"),
-    ]
-    assert paper["year"] == 2020
 
 
 def test_the_book_says_how_to_cite_it_as_the_citation_file_does() -> None:
@@ -470,16 +390,6 @@ def test_what_the_page_on_tests_names_exists() -> None:
     page = read("book/testing.md")
     for name in re.findall(r"`(tests/[\w/.]+)`", page):
         assert (ROOT / name).exists(), name
-    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z-]+)`", page)) <= targets
-
-
-def test_the_licences_are_named() -> None:
-    assert "MIT License" in read("LICENSE")
-    assert "The srnn developers" in read("LICENSE")
-    assert "CC BY 4.0" in read("LICENSE-prose")
-    assert "Apache License" in read("book/_vendor/mathjax/LICENSE")
-    assert PROJECT["authors"] == [{"name": "The srnn developers"}]
 
 
 def test_buttons_are_off_while_the_address_is_a_placeholder() -> None:
@@ -492,12 +402,6 @@ def test_buttons_are_off_while_the_address_is_a_placeholder() -> None:
     for button in ("binderhub_url", "colab_url"):
         assert bool(config["launch_buttons"][button]) is known
     assert ("placeholder" in read("README.md")) is not known
-
-
-def test_the_book_is_not_executed_by_jupyter_book() -> None:
-    # Unquoted, YAML would read it as false.
-    assert read_yaml("_config.yml")["execute"]["execute_notebooks"] == "off"
-    assert read_yaml("_config.yml")["sphinx"]["recursive_update"] is True
 
 
 def test_the_table_of_contents_names_files_that_exist_and_all_chapters() -> None:

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from helpers import seeded as generator
 from torch import Tensor
 
 import srnn
@@ -23,11 +24,6 @@ from srnn.systems import (
     ThreeBody,
     TwoBody,
 )
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
 
 # Parameters that are not 1, so that a factor left out of a formula shows.
 SYSTEMS: list[System] = [
@@ -227,34 +223,33 @@ def test_the_callers_start_is_used_and_never_written_to(system: System) -> None:
     assert torch.equal(double, copy.double())
 
 
+BAD_INPUT: list[tuple[dict[str, object], str]] = [
+    ({"dt": 0.0}, "Expected `dt` to be a positive finite number; got 0.0"),
+    ({"dt": -0.1}, "Expected `dt` to be a positive finite number; got -0.1"),
+    ({"dt": math.nan}, "Expected `dt` to be a positive finite number; got nan"),
+    ({"steps": 0}, "Expected `steps` to be at least 1; got 0"),
+    ({"steps": -3}, "Expected `steps` to be at least 1; got -3"),
+    ({"trajectories": 0}, "Expected `trajectories` to be at least 1; got 0"),
+    ({"steps": 2.5}, "Expected `steps` to be an integer; got 2.5"),
+    ({"dt": "0.1"}, "Expected `dt` to be a positive number; got '0.1'"),
+    ({"trajectories": None}, "Expected `trajectories` to be an integer; got None"),
+    ({"generator": 0}, "Expected `generator` to be a torch.Generator or None; got int"),
+    ({"initial_state": [1.0]}, "Expected `initial_state` to be a torch.Tensor; got list"),
+    (
+        {"initial_state": torch.zeros(2, 2, dtype=torch.int64)},
+        "Expected `initial_state` to hold floating-point numbers; got torch.int64",
+    ),
+    ({"dtype": "float16"}, "Unknown `dtype`: 'float16'. Known: 'float32', 'float64'"),
+    ({"colour": "red"}, "Unknown `option`: 'colour'. Known: "),
+]
+
+
 @EVERY
-@pytest.mark.parametrize(
-    ("bad", "text"),
-    [
-        ({"dt": 0.0}, "Expected `dt` to be a positive finite number; got 0.0"),
-        ({"dt": -0.1}, "Expected `dt` to be a positive finite number; got -0.1"),
-        ({"dt": math.nan}, "Expected `dt` to be a positive finite number; got nan"),
-        ({"steps": 0}, "Expected `steps` to be at least 1; got 0"),
-        ({"steps": -3}, "Expected `steps` to be at least 1; got -3"),
-        ({"trajectories": 0}, "Expected `trajectories` to be at least 1; got 0"),
-        ({"steps": 2.5}, "Expected `steps` to be an integer; got 2.5"),
-        ({"dt": "0.1"}, "Expected `dt` to be a positive number; got '0.1'"),
-        ({"trajectories": None}, "Expected `trajectories` to be an integer; got None"),
-        ({"generator": 0}, "Expected `generator` to be a torch.Generator or None; got int"),
-        ({"initial_state": [1.0]}, "Expected `initial_state` to be a torch.Tensor; got list"),
-        (
-            {"initial_state": torch.zeros(2, 2, dtype=torch.int64)},
-            "Expected `initial_state` to hold floating-point numbers; got torch.int64",
-        ),
-        ({"dtype": "float16"}, "Unknown `dtype`: 'float16'. Known: 'float32', 'float64'"),
-        ({"colour": "red"}, "Unknown `option`: 'colour'. Known: "),
-    ],
-    ids=str,
-)
-def test_bad_input_to_simulate(system: System, bad: dict[str, object], text: str) -> None:
-    arguments: dict[str, object] = {"trajectories": 2, "steps": 3, "dt": 0.1} | bad
-    with pytest.raises((ValueError, TypeError), match=re.escape(text)):
-        system.simulate(**arguments)  # type: ignore[arg-type]
+def test_bad_input_to_simulate(system: System) -> None:
+    for bad, text in BAD_INPUT:
+        arguments: dict[str, object] = {"trajectories": 2, "steps": 3, "dt": 0.1} | bad
+        with pytest.raises((ValueError, TypeError), match=re.escape(text)):
+            system.simulate(**arguments)  # type: ignore[arg-type]
 
 
 @EVERY
@@ -342,9 +337,3 @@ def test_bad_parameters(build: object, text: str) -> None:
 def test_bad_options(system: System, bad: dict[str, object], text: str) -> None:
     with pytest.raises((ValueError, TypeError), match=re.escape(text)):
         system.simulate(2, 3, 0.1, **bad)
-
-
-def test_the_systems_say_what_they_are() -> None:
-    assert repr(SYSTEMS[0]) == "SpringChain(dim=5)"
-    assert [type(s).__name__ for s in SYSTEMS if not s.separable] == ["DoublePendulum"]
-    assert [s.dim for s in SYSTEMS] == [5, 6, 1, 1, 4, 2, 5, 2, 2]

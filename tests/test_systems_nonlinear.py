@@ -8,6 +8,7 @@ import scipy.linalg
 import scipy.optimize
 import scipy.special
 import torch
+from helpers import seeded as generator
 
 import srnn
 from srnn.systems import (
@@ -23,10 +24,6 @@ from srnn.systems import (
 )
 
 F64 = torch.float64
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_period_of_a_pendulum_is_an_elliptic_integral() -> None:
@@ -138,6 +135,7 @@ def test_henon_and_heiles() -> None:
     torch.testing.assert_close(system(turned), system(z))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", [1.0, 0.5])
 def test_henon_heiles_starts_stay_in_the_triangle(coupling: float) -> None:
     system = HenonHeiles(coupling)
@@ -219,6 +217,7 @@ def test_a_broken_fput_spring_is_a_stop() -> None:
 DOUBLE = DoublePendulum(masses=(0.7, 1.4), lengths=(1.2, 0.6), gravity=2.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1e-6, 1e6])
 @pytest.mark.parametrize("rest", [False, True], ids=["moving", "from rest"])
 def test_units_do_not_matter(unit: float, rest: bool) -> None:
@@ -251,12 +250,6 @@ def test_units_do_not_matter(unit: float, rest: bool) -> None:
         assert (states / scale - expected).abs().max() < 1e-10 * expected.abs().max()
         energy = there(states)
         assert ((energy - energy[0]).abs() < 1e-10 * energy[0].abs()).all()
-
-
-def test_a_system_at_rest_stays_there() -> None:
-    states, status = HenonHeiles().flow(torch.zeros(2, 4), 0.5, 3)
-    assert (states == 0).all()
-    assert status.tolist() == [0, 0]
 
 
 def test_the_double_pendulum_from_its_lagrangian() -> None:
@@ -300,12 +293,3 @@ def test_starts_of_the_double_pendulum() -> None:
     fastest = math.sqrt(2.5 / 1.2)
     assert 0.95 * fastest < turning.abs().max() < fastest
     assert (DOUBLE.initial_states(5, velocity=0.0)[:, 2:] == 0).all()
-
-
-def test_the_double_pendulum_is_refused_by_a_splitting_and_followed_by_tao() -> None:
-    z0 = DOUBLE.initial_states(3, generator(2))
-    with pytest.raises(ValueError, match="DoublePendulum is not separable"):
-        srnn.rollout(DOUBLE, "leapfrog", z0, dt=0.01, steps=1)
-    truth, _ = DOUBLE.flow(z0, 0.2, 5)
-    states = srnn.rollout(DOUBLE, "tao4", z0, dt=0.2, steps=5, substeps=40)
-    assert (states - truth).abs().max() < 1e-4

@@ -2,17 +2,14 @@ import base64
 import io
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from pathlib import Path
 
 import ipywidgets
 import matplotlib as mpl
-import nbformat
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from nbformat import NotebookNode
 from PIL import Image
 
 mpl.use("Agg")
@@ -76,6 +73,8 @@ def test_a_slider_holds_a_picture_for_each_value() -> None:
     assert (control["aria-label"], control["aria-valuetext"]) == ("points", "3")
     assert "<output>3</output>" in page.data
     assert "http" not in page.data  # nothing is loaded from elsewhere
+    again = widgets.slider(draw, [2, 3, 5], name="points", alt="{} points".format, start=1)
+    assert page.data == again.data
 
 
 def test_texts_are_escaped() -> None:
@@ -112,11 +111,6 @@ def test_pictures_are_small_and_look_like_the_figure() -> None:
     assert len(data) < 0.6 * full
 
 
-def test_the_same_figures_make_the_same_page() -> None:
-    pages = {widgets.slider(draw, [2, 3], name="points", alt=str).data for _ in range(2)}
-    assert len(pages) == 1
-
-
 def test_labels_and_resolution() -> None:
     page, fine = (
         widgets.slider(draw, [0.1], name="dt", alt=str, label="{:.2f} s".format, dpi=dpi).data
@@ -124,15 +118,9 @@ def test_labels_and_resolution() -> None:
     )
     assert Elements(page).of("img")[0]["data-label"] == "0.10 s"
     assert len(fine) > len(page)
-
-
-def draw_level(level: float) -> Figure:
-    return draw(2 + int(level))
-
-
-def test_values_may_be_an_array() -> None:
-    page = widgets.slider(draw_level, np.linspace(0, 1, 3), name="level", alt=str)
-    assert page.data.count("<img") == 3
+    levels = np.linspace(2, 3, 3)  # values may be an array
+    page = widgets.slider(lambda x: draw(int(x)), levels, name="level", alt=str).data
+    assert page.count("<img") == 3
 
 
 def test_bad_values_are_refused() -> None:
@@ -269,24 +257,17 @@ def test_the_room_is_described_and_shown_pixel_by_pixel() -> None:
     assert {shades[0, 0], shades[16, 16]} == {135, 255}
 
 
-def test_a_ball_loads_nothing_and_has_no_names_that_another_could_have() -> None:
-    page = widgets.ball(ROOM, PATHS, dt=0.1, labels=["a", "b"], alt="Two balls.").data
+def test_a_ball_loads_nothing_escapes_its_texts_and_moves_where_motion_is_welcome() -> None:
+    nasty = "a \"b\" <i> & 'c' {x} </script>"
+    page, again = (
+        widgets.ball(ROOM, PATHS, dt=0.1, labels=[nasty, nasty], alt=nasty).data for _ in range(2)
+    )
+    assert page == again
     assert "http" not in page
     assert " id=" not in page
-    again = widgets.ball(ROOM, PATHS, dt=0.1, labels=["a", "b"], alt="Two balls.").data
-    assert page == again
-
-
-def test_a_ball_starts_to_move_only_if_the_reader_has_not_asked_for_less_motion() -> None:
-    page = widgets.ball(ROOM, PATHS, dt=0.1, labels=["a", "b"], alt="Two balls.").data
     assert "if (!matchMedia('(prefers-reduced-motion: reduce)').matches) play();" in page
-
-
-def test_the_labels_of_balls_are_escaped() -> None:
-    nasty = "a \"b\" <i> & 'c' {x} </script>"
-    found = ball(labels=[nasty, nasty], alt=nasty)
-    assert not found.of("i")
-    assert found.of("svg")[0]["aria-label"] == nasty
+    assert not Elements(page).of("i")
+    assert Elements(page).of("svg")[0]["aria-label"] == nasty
 
 
 def test_speed_and_times_are_told_to_the_script() -> None:
@@ -409,50 +390,6 @@ def test_bad_bodies_are_refused() -> None:
             bodies(**changed)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="Expected `paths` to be a torch"):
         bodies(paths=[GUESS.tolist()])
-
-
-# In the chapters
-
-BOOK = Path(__file__).resolve().parent.parent / "book"
-CHAPTERS = sorted(BOOK.glob("*.ipynb"))
-
-
-def chapter(number: str) -> NotebookNode:
-    (path,) = BOOK.glob(f"{number}-*.ipynb")
-    return nbformat.read(path, as_version=4)
-
-
-def shown(notebook: NotebookNode) -> str:
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    outputs = [output for cell in cells for output in cell.outputs]
-    return "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
-
-
-@pytest.mark.parametrize("number", ["01", "02", "04", "05", "07"])
-def test_a_chapter_has_a_slider_and_a_live_figure_after_a_word_on_the_kernel(number: str) -> None:
-    notebook = chapter(number)
-    assert 'class="srnn-slider"' in shown(notebook)
-    places = [i for i, cell in enumerate(notebook.cells) if "srnn.widgets.live(" in cell.source]
-    assert places
-    for place in places:
-        assert {"live", "nbval-ignore-output"} <= set(notebook.cells[place].metadata.tags)
-        assert "needs a running kernel" in notebook.cells[place - 1].source
-
-
-@pytest.mark.parametrize(("number", "kind"), [("06", "srnn-bodies"), ("07", "srnn-ball")])
-def test_the_bodies_and_the_ball_move(number: str, kind: str) -> None:
-    figures = Elements(shown(chapter(number))).of("figure")
-    assert sum(kind in str(figure.get("class")).split() for figure in figures) == 1
-
-
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_no_chapter_stores_what_only_a_kernel_can_move(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    assert "widgets" not in notebook.metadata
-    assert "application/vnd.jupyter.widget" not in path.read_text(encoding="utf-8")
-    for cell in notebook.cells:
-        if "srnn.widgets.live(" in cell.source and cell.cell_type == "code":
-            assert cell.outputs == []
 
 
 def test_small_marks_keep_their_colour_beside_large_areas() -> None:

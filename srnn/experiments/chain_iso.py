@@ -34,12 +34,12 @@ MODEL_SEEDS = (300, 301, 302)
 
 
 def _chain(
-    seed: int, sigma: float = SIGMA, trajectories: int = TRAINING
+    seed: int, sigma: float = SIGMA, trajectories: int = TRAINING, tests: int = TESTS
 ) -> tuple[Any, Trajectories, Trajectories]:
     """Draw a chain with its training and its test data."""
     g = torch.Generator().manual_seed(seed)
     chain = SpringChain.random(masses=MASSES, generator=g)
-    test = chain.simulate(TESTS, steps=STATES - 1, dt=DT, generator=g)
+    test = chain.simulate(tests, steps=STATES - 1, dt=DT, generator=g)
     test = test.with_noise(sigma, generator=g)
     train = chain.simulate(trajectories, steps=OBSERVED - 1, dt=DT, generator=g)
     return chain, train.with_noise(sigma, generator=g), test
@@ -127,19 +127,24 @@ _MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def models(
-    name: str, seed: int, *, sigma: float = SIGMA, trajectories: int = TRAINING
+    name: str,
+    seed: int,
+    *,
+    sigma: float = SIGMA,
+    trajectories: int = TRAINING,
+    tests: int = TESTS,
 ) -> dict[str, Any]:
     """Fit one model to one chain's data; return its errors and what the fit took.
 
-    The test set of a seed is the same whatever is trained on.
+    The test set of a seed and a size is the same whatever is trained on.
 
     Examples
     --------
-    >>> models("QuadraticH, fit(iso=True)", 1)["stopped"]
+    >>> models("QuadraticH, fit(iso=True)", 1, trajectories=60, tests=1)["stopped"]
     'solved'
     """
     make, settings = _MODELS[name]
-    _, train, test = _chain(seed, sigma, trajectories)
+    _, train, test = _chain(seed, sigma, trajectories, tests)
     model = make(torch.Generator().manual_seed(seed))
     begin = time.perf_counter()
     history = model.fit(train, progress=False, **settings)

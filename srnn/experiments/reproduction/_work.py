@@ -54,9 +54,9 @@ def problem(fit: Fit, seed: int) -> Draw:
     Examples
     --------
     >>> from srnn.experiments.reproduction import jobs, problem
-    >>> job = jobs("table3", preset="smoke")[0]
+    >>> job = jobs("table1", preset="smoke")[0]
     >>> problem(job.fit, job.seed).test.dim
-    6
+    20
     """
     sizes = {"training": fit.training, "tests": fit.tests, "states": fit.states}
     if fit.problem == "billiard":
@@ -138,10 +138,10 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
     --------
     >>> import srnn
     >>> from srnn.experiments import reproduction
-    >>> job = reproduction.jobs("table3", preset="smoke")[0]
+    >>> job = reproduction.jobs("table1", preset="smoke")[0]
     >>> drawn = reproduction.problem(job.fit, job.seed)
-    >>> row = reproduction.evaluate(job.cells[0], srnn.SRNN(6, hamiltonian=drawn.system), drawn)
-    >>> row["stretches"]["0..6"]["noisy"][0] == row["error_mean"]
+    >>> row = reproduction.evaluate(job.cells[0], srnn.SRNN(20, hamiltonian=drawn.system), drawn)
+    >>> row["stretches"][f"0..{job.fit.states}"]["noisy"][0] == row["error_mean"]
     True
     """
     test = drawn.test
@@ -260,7 +260,7 @@ def run(job: Job, folder: str | os.PathLike[str]) -> None:
     >>> import tempfile
     >>> from pathlib import Path
     >>> from srnn.experiments.reproduction import jobs
-    >>> job = next(j for j in jobs("table3", preset="smoke") if j.fit.net == "true")
+    >>> job = next(j for j in jobs("table1", preset="smoke") if j.fit.net == "zero")
     >>> with tempfile.TemporaryDirectory() as there:
     ...     run(job, there)
     ...     finished(Path(there), job, job.cells[0])

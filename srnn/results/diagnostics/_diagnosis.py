@@ -46,7 +46,7 @@ class Forecast:
     >>> import torch, srnn
     >>> g = torch.Generator().manual_seed(0)
     >>> chain = srnn.systems.SpringChain.random(masses=3, generator=g)
-    >>> data = chain.simulate(50, steps=29, dt=0.1, generator=g).with_noise(0.1, generator=g)
+    >>> data = chain.simulate(20, steps=29, dt=0.1, generator=g).with_noise(0.1, generator=g)
     >>> model = srnn.Model(chain.shadow_hamiltonian(0.1))  # whose leapfrog is the chain's motion
     >>> found = srnn.diagnostics.diagnose(model, data, generator=g)
     >>> forecast = found.forecast
@@ -165,7 +165,7 @@ class Diagnosis:
     >>> import torch, srnn
     >>> g = torch.Generator().manual_seed(0)
     >>> chain = srnn.systems.SpringChain.random(masses=3, generator=g)
-    >>> data = chain.simulate(50, steps=29, dt=0.1, generator=g).with_noise(0.1, generator=g)
+    >>> data = chain.simulate(20, steps=29, dt=0.1, generator=g).with_noise(0.1, generator=g)
     >>> model = srnn.Model(chain.shadow_hamiltonian(0.1))  # whose leapfrog is the chain's motion
     >>> found = srnn.diagnostics.diagnose(model, data, generator=g)
     >>> found.findings, round(found.sigma, 2)
