@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The rows of the library from the top down; a name stands for the module or the whole room.
 ROWS = [
     {"_checks", "_types", "errors"},
-    {"data", "nn"},
+    {"data"},
+    {"nn"},
     {"motion"},
     {"systems", "starts"},
     {"training"},
