@@ -3,6 +3,7 @@
 The one residual: training, initial states, their Hessian and the diagnosis measure by it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,11 @@ from torch import Tensor, nn
 
 from srnn import _checks
 
-__all__ = ["Observed", "mean_square", "weights_of"]
+__all__ = ["LOSSES", "Observed", "mean_loss", "weights_of"]
+
+LOSSES: dict[str, Callable[[Tensor], Tensor]] = {"squared": torch.square}
+"""What a residual costs, number by number, by the names that ``fit(loss=...)`` takes; one more is
+one more entry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,18 +145,24 @@ def _spread(tensor: Tensor, name: str, values: Tensor) -> Tensor:
         ) from None
 
 
-def mean_square(
-    prediction: Tensor, target: Tensor, weights: Tensor | None = None, trim: float = 0.0
+def mean_loss(
+    prediction: Tensor,
+    target: Tensor,
+    weights: Tensor | None = None,
+    trim: float = 0.0,
+    loss: str = "squared",
 ) -> Tensor:
-    """Mean squared residual of a batch, weighted, without the worst trajectories.
+    """Mean loss of a batch's residuals, weighted, without the worst trajectories.
 
     Parameters
     ----------
     prediction, target : Tensor, shape (time, batch, 2*dim)
     weights : Tensor, optional
-        Of each squared residual, of a shape that broadcasts.
+        Of each number's loss, of a shape that broadcasts.
     trim : float
         Share of the trajectories, those with the largest residuals, that is left out.
+    loss : str
+        A name of :data:`LOSSES`.
 
     Returns
     -------
@@ -161,16 +172,16 @@ def mean_square(
     --------
     >>> import torch
     >>> wild = torch.tensor([[[1.0, 1.0], [9.0, 9.0]]])
-    >>> mean_square(wild, torch.zeros(1, 2, 2), trim=0.5).item()
+    >>> mean_loss(wild, torch.zeros(1, 2, 2), trim=0.5).item()
     1.0
     """
-    if weights is None and not trim:
+    if loss == "squared" and weights is None and not trim:
         return nn.functional.mse_loss(prediction, target)
-    square = (prediction - target).square()
+    cost = LOSSES[loss](prediction - target)
     if weights is not None:
-        square = square * weights
+        cost = cost * weights
     if not trim:
-        return square.mean()
-    each = square.mean(dim=(0, -1))
+        return cost.mean()
+    each = cost.mean(dim=(0, -1))
     kept = max(1, round((1 - trim) * len(each)))
     return each.topk(kept, largest=False, sorted=False).values.mean()

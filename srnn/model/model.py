@@ -323,7 +323,7 @@ class Model:
                 generator,
                 path=checkpoint,
                 progress=progress,
-                solved=started and recipe.iso is not None and asked(self.net).quadratic_only,
+                solved=started and recipe.iso is not None and self._quadratic,
                 begin=begin,
             )
             self._set_noise(windows if held_out is None else held_out, recipe)
@@ -493,6 +493,13 @@ class Model:
 
     def _recipe(self) -> Recipe:
         return PRESETS[self.preset].replace(**asked(self.net).recipe_for(self.preset))
+
+    @property
+    def _quadratic(self) -> bool:
+        """Whether all that is learnt is a quadratic H: a step has no weights beside it."""
+        return asked(self.net).quadratic_only and not any(
+            prefix for prefix, _ in self._trained().modules()
+        )
 
     def _trained(self) -> Motion:
         """Hold everything that a fit changes: the network, and a step that is learnt."""

@@ -16,7 +16,6 @@ from srnn import _checks
 from srnn.data.trajectories import Trajectories
 from srnn.errors import CheckpointError, TrainingDiverged
 from srnn.motion._autograd import differentiates
-from srnn.motion.adjoint._choice import as_gradient
 from srnn.motion.integrators import Integrator
 from srnn.training.recipes import Recipe
 from srnn.training.resuming import restore, save
@@ -153,16 +152,7 @@ def check_checkpoint(path: str | os.PathLike[str]) -> Path:
 
 def _fingerprint(run: Run) -> str:
     """Tell one training run from another: network, start weights, data, recipe and seed."""
-    recipe = run.recipe.as_stored()
-    # When a run ends does not change what it does until then: it may be asked to go on.  Only
-    # the cosine schedule looks ahead to the last epoch.
-    del recipe["patience"], recipe["least_rate"], recipe["max_seconds"]
-    # Nor does the way to the same gradient, but for rounding.
-    recipe["gradient"] = as_gradient(run.recipe.gradient).name
-    if recipe["gradient"] != "continuous":
-        del recipe["gradient"]
-    if run.recipe.scheduler != "cosine":
-        del recipe["epochs"]
+    recipe = run.recipe.deciding()
     tensors = run.motion.state_dict()
     for name, data in (("training", run.training), ("held out", run.held_out)):
         if data is not None:

@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srnn._types import State, TrajectoryValues
-from srnn.data.residual import mean_square
+from srnn.data.residual import LOSSES, mean_loss
 from srnn.data.trajectories import Trajectories
 from srnn.motion.adjoint import Gradient
 from srnn.motion.fields import as_field
@@ -14,7 +14,7 @@ from srnn.motion.integrators import Integrator
 from srnn.motion.rollout import integrate, rollout
 from srnn.training.recipes import Recipe
 
-__all__ = ["derivative_loss", "trajectory_loss", "window_loss"]
+__all__ = ["LOSSES", "derivative_loss", "trajectory_loss", "window_loss"]
 
 
 def trajectory_loss(
@@ -30,6 +30,7 @@ def trajectory_loss(
     gate_penalty: float = 0.0,
     trim: float = 0.0,
     gradient: str | Gradient | None = None,
+    loss: str = "squared",
 ) -> Tensor:
     r"""Mean squared residual of rollouts from the first observed states, or from given ones.
 
@@ -62,6 +63,8 @@ def trajectory_loss(
     gradient : str or srnn.adjoint.Gradient, optional
         How the rollout is differentiated; see :func:`srnn.rollout`.  With a `gate_penalty` None or
         "autograd".
+    loss : str
+        What takes the place of the square, by a name of ``srnn.losses.LOSSES``.
 
     Returns
     -------
@@ -80,15 +83,17 @@ def trajectory_loss(
     span: dict[str, Any] = {"dt": dt, "steps": steps, "substeps": substeps}
     if not gate_penalty:
         prediction = rollout(net, integrator, z0, gradient=gradient, **span)
-        return mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
+        return mean_loss(prediction[loss_from:], target[loss_from:], weights, trim, loss)
     states = list(integrate(net, integrator, z0, gradient=gradient, **span))
     prediction = torch.stack([z for z, _ in states])
-    loss = mean_square(prediction[loss_from:], target[loss_from:], weights, trim)
+    mean = mean_loss(prediction[loss_from:], target[loss_from:], weights, trim, loss)
     gates = [n.norm(dim=-1).mean() for _, state in states for n in getattr(state, "n", ())]
-    return loss + gate_penalty * torch.stack(gates).mean() if gates else loss
+    return mean + gate_penalty * torch.stack(gates).mean() if gates else mean
 
 
-def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryValues) -> Tensor:
+def derivative_loss(
+    net: Any, values: TrajectoryValues, derivatives: TrajectoryValues, *, loss: str = "squared"
+) -> Tensor:
     r"""Mean squared residual of the time derivatives, as Greydanus et al. (2019) train an HNN.
 
     Parameters
@@ -97,6 +102,8 @@ def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryV
         What gives dz/dt.
     values, derivatives : Tensor, shape (time, batch, 2*dim)
         States and their true time derivatives.
+    loss : str
+        As :func:`trajectory_loss`.
 
     Returns
     -------
@@ -110,7 +117,7 @@ def derivative_loss(net: Any, values: TrajectoryValues, derivatives: TrajectoryV
     >>> float(derivative_loss(spring, data.values, data.derivatives))
     0.0
     """
-    return nn.functional.mse_loss(as_field(net)(values), derivatives)
+    return mean_loss(as_field(net)(values), derivatives, loss=loss)
 
 
 def window_loss(
@@ -158,7 +165,7 @@ def window_loss(
     values = data.values[:, index]
     if recipe.derivatives:
         assert data.derivatives is not None  # check_data has seen to it
-        return derivative_loss(net, values, data.derivatives[:, index])
+        return derivative_loss(net, values, data.derivatives[:, index], loss=recipe.loss)
     return trajectory_loss(
         net,
         integrator,
@@ -171,4 +178,5 @@ def window_loss(
         gate_penalty=recipe.gate_penalty if penalised else 0.0,
         trim=recipe.trim,
         gradient=recipe.gradient,
+        loss=recipe.loss,
     )

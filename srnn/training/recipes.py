@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from srnn import _checks
+from srnn.data.residual import LOSSES
 from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._choice import as_gradient
 from srnn.starts.iso import METHODS
@@ -28,6 +29,9 @@ RETIRED: dict[str, dict[str, Any]] = {
 }
 """Fields that earlier versions had, after the field that they stood behind, with the values that
 every training follows now; stored recipes and the fingerprints of checkpoints hold them."""
+
+_LATER = {"loss": "squared"}
+"""Fields that earlier versions had not: stored only where they differ from this."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,9 @@ class Recipe:
         Steps of the regression that starts the walls of such a model from the rebounds that single
         steps of the data show (:func:`srnn.rebound.start_from_rebounds`); part of `warm_start`.
         None leaves the number to the walls.
+    loss : str
+        What a residual costs, by a name of ``srnn.losses.LOSSES``.  Optimised starts are those of
+        least squares: with `iso` only "squared" will do.
     gradient : str, srnn.adjoint.Gradient or None
         How rollouts are differentiated, by a name of ``srnn.adjoint.GRADIENTS``.  None takes the
         fastest way there is; "recompute" and "reversible" need less memory for long windows.
@@ -133,7 +140,7 @@ class Recipe:
     (0.001, 1000)
     """
 
-    epochs: int = 300
+    epochs: int = field(default=300, metadata={"decides": "the end"})
     window: int | None = None
     loss_from: int | None = None
     substeps: int = 1
@@ -148,9 +155,9 @@ class Recipe:
     learning_rate_floor: float = 0.0
     restore_best: bool = True
     validation: float = 0.1
-    patience: int | None = 30
-    least_rate: float = 0.0
-    max_seconds: float | None = None
+    patience: int | None = field(default=30, metadata={"decides": "the end"})
+    least_rate: float = field(default=0.0, metadata={"decides": "the end"})
+    max_seconds: float | None = field(default=None, metadata={"decides": "the end"})
     warm_start: bool | str = True
     iso: str | None = None
     iso_from: int = 0
@@ -160,8 +167,9 @@ class Recipe:
     trim: float = 0.0
     gate_penalty: float = 0.0
     wall_steps: int | None = None
-    gradient: str | Gradient | None = None
+    gradient: str | Gradient | None = field(default=None, metadata={"decides": "the way"})
     scale: bool = True
+    loss: str = "squared"
 
     def __post_init__(self) -> None:
         _checks.positive_int(self.epochs, "epochs")
@@ -184,6 +192,12 @@ class Recipe:
             raise ValueError(
                 "start_noise=True corrects a loss of rollouts from the first observed states: it "
                 "goes neither with iso nor with derivatives=True."
+            )
+        _checks.choice(self.loss, "loss", LOSSES)
+        if self.loss != "squared" and self.iso is not None:
+            raise ValueError(
+                f"Initial states are optimised by least squares; with loss={self.loss!r} pass "
+                "iso=False."
             )
         _checks.choice(self.optimizer, "optimizer", OPTIMIZERS)
         _checks.choice(self.scheduler, "scheduler", SCHEDULERS)
@@ -231,7 +245,35 @@ class Recipe:
         stored: dict[str, Any] = {}
         for name, value in dataclasses.asdict(self).items():
             stored |= {name: value} | RETIRED.get(name, {})
-        return stored
+        return {
+            name: value for name, value in stored.items() if (name, value) not in _LATER.items()
+        }
+
+    def deciding(self) -> dict[str, Any]:
+        """All that decides the weights that a training comes to, as it is stored.
+
+        When a run ends does not change what it does until then: it may be asked to go on; only the
+        cosine schedule looks ahead to the last epoch.  Nor does the way to the same gradient, but
+        for rounding; only the continuous one is another.
+
+        Examples
+        --------
+        >>> "patience" in Recipe().deciding(), "window" in Recipe().deciding()
+        (False, True)
+        """
+        decides = {
+            f.name: f.metadata.get("decides", "the weights") for f in dataclasses.fields(self)
+        }
+        if self.scheduler == "cosine":
+            decides["epochs"] = "the weights"
+        found = self.as_stored() | {"gradient": as_gradient(self.gradient).name}
+        if found["gradient"] == "continuous":
+            decides["gradient"] = "the weights"
+        return {
+            name: value
+            for name, value in found.items()
+            if decides.get(name, "the weights") == "the weights"
+        }
 
     def replace(self, **settings: Any) -> "Recipe":
         """Return a copy with some settings changed; an unknown one is refused.
