@@ -39,7 +39,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 
 import srnn
 from srnn import rebound, systems, training
+from srnn.data.residual import Observed
 from srnn.motion import adjoint, fields, integrators, scaling
+from srnn.motion.motion import Motion
 from srnn.motion.rollout import integrate
 from srnn.results import diagnostics, metrics
 from srnn.starts import convexity, iso, likelihood
@@ -628,9 +630,10 @@ def iso_losses(device: str) -> Any:
     observed, net = randn(device, 4, 3, 4), NETS["HNet quadratic"](device)
     weights = torch.ones_like(observed)
     how: dict[str, Any] = {"dt": 0.1, "substeps": 2}
-    problem = Problem(net, integrators.get("leapfrog"), observed, weights, **how)
+    seen = Observed(observed, weights)
+    problem = Problem(Motion(net, integrators.get("leapfrog")), seen, **how)
     z0 = randn(device, 3, 4, seed=5)
-    found = [problem.losses(z0), problem.rounding, problem.counted, problem.states(z0)]
+    found = [problem.losses(z0), seen.rounding, seen.counted, problem.states(z0)]
     if torch.is_grad_enabled():
         found += [problem.losses_and_gradients(z0), problem.normal(z0), problem.jacobians(z0)]
     return found

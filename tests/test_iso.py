@@ -8,9 +8,9 @@ from helpers import F64, JointHNet, linear_matrix, randn, random_hnet, seeded
 from torch import Tensor
 
 import srnn
-from srnn.motion import integrators
+from srnn.data.residual import Observed
+from srnn.motion.motion import Motion
 from srnn.starts.iso import METHODS, InitialStates, IsoStatus, optimise_initial_state
-from srnn.starts.iso._optimise import solve
 from srnn.starts.iso._problem import Problem
 
 FULLY: dict[str, dict[str, Any]] = {  # iterate until nothing moves any more
@@ -329,13 +329,11 @@ def test_a_problem_in_other_units_is_the_same_problem() -> None:
     inner = observations(net, "leapfrog")
     outer = scale.decode(inner)
     weights = 1 / scale.factor.square().expand_as(outer)  # so that the sums are one
-    scaled = Problem(
-        net, integrators.get("leapfrog"), outer, weights, dt=0.1 / scale.time, scale=scale
-    )
-    plain = Problem(net, integrators.get("leapfrog"), inner, torch.ones_like(inner), dt=0.2)
+    scaled = Problem(Motion(net, "leapfrog", scale), Observed(outer, weights), dt=0.1)
+    plain = Problem(Motion(net, "leapfrog"), Observed(inner, torch.ones_like(inner)), dt=0.2)
     for method in METHODS:
         a, b = (
-            solve(problem, start, method, **FULLY[method])
+            METHODS[method].solve(problem, start, **FULLY[method])
             for problem, start in ((scaled, outer[0]), (plain, inner[0]))
         )
         torch.testing.assert_close(scale.encode(a.states), b.states, rtol=1e-4, atol=1e-5)

@@ -41,7 +41,7 @@ def idle_controls() -> list[str]:
     A control works if each of its values shows one picture, another value another one, and the
     first value again the first picture.
     """
-    library = sys.modules.get("srnn.widgets._live")
+    library = sys.modules.get("srnn.results.widgets._live")
     found = []
     for figure in () if library is None else library.made:
         for control in figure.kwargs_widgets:

@@ -141,7 +141,7 @@ def _spread(tensor: Tensor, name: str, values: Tensor) -> Tensor:
     except RuntimeError:
         raise ValueError(
             f"Expected `{name}` to have the shape of the observed states {tuple(values.shape)}, "
-            f"or (time, batch), or to broadcast to it; got {tuple(tensor.shape)}."
+            f"or (time, batch); got {tuple(tensor.shape)}."
         ) from None
 
 
