@@ -27,6 +27,9 @@ GRADIENTS = (
     "reversible-exact",
     "continuous",
 )
+# Under which name a field of the library, and what changes its units, has what it is made of.
+_FIELDS: dict[type, str] = {HamiltonianField: "hamiltonian", VectorField: "function"}
+_SCALED: dict[type, str] = {ScaledHamiltonian: "hamiltonian", ScaledField: "function"}
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,8 @@ def fused(
         If it was asked for by name and the field or the method has no fused adjoint.
     """
     net, scale = _network(field)
-    if net is None:
-        _refuse(
-            gradient,
-            f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(_inside(field)).__name__}",
-        )
+    if not Network.known(net):
+        _refuse(gradient, f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(net).__name__}")
         return None
     if _checks.transformed() or _autocast(z0) or not z0.numel():
         return None  # the plain operations, which PyTorch transforms, compiles and casts
@@ -127,7 +127,7 @@ def fused(
 def with_kernels(field: Field, z0: Tensor) -> Field:
     """Return the same field with rates from kernels, where it has any, else the field itself."""
     net, scale = _network(field)
-    if scale is not None or type(net) is not HNet or _autocast(z0):
+    if scale is not None or type(net) is not HNet or not Network.known(net) or _autocast(z0):
         return field
     return KernelField(field, Network(net))
 
@@ -148,21 +148,16 @@ def _autocast(z: Tensor) -> bool:
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
-def _inside(field: Any) -> Any:
-    """Return what a field of the library is made of; one of another class stands for itself."""
-    if type(field) in (HamiltonianField, ScaledHamiltonian):
-        return field.hamiltonian
-    if type(field) in (VectorField, ScaledField):
-        return field.function
-    return field
-
-
 def _network(field: Any) -> tuple[Any, Any]:
-    """Return the network inside a field, if it has kernels, and its units, if it has any."""
-    net, scale = _inside(field), None
-    if type(net) in (ScaledHamiltonian, ScaledField):
-        scale, net = net.scale, _inside(net)
+    """Return what is inside of a field of the library, and its units, if it has any.
+
+    A field of another class, also of one derived from the library's, stands for itself.
+    """
+    scale = None
+    if name := _FIELDS.get(type(field)):
+        field = getattr(field, name)
+    if name := _SCALED.get(type(field)):
+        field, scale = getattr(field, name), field.scale
     # A class of the library whose motion is that of one of its parts says so.
-    if part := vars(type(net)).get("motion_of_part"):
-        net = getattr(net, part)
-    return (net, scale) if Network.known(net) else (None, None)
+    part = vars(type(field)).get("motion_of_part")
+    return getattr(field, part) if part else field, scale

@@ -41,10 +41,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srnn._types import State, StateSeries
 from srnn.motion import integrators
+from srnn.motion._autograd import network_in
 from srnn.motion.fields import Field
 from srnn.motion.integrators import Integrator, says
 
@@ -112,19 +113,9 @@ def continuous_rollout(
     return states
 
 
-def _module(thing: Any) -> nn.Module | None:
-    """Return the network inside a field or a Hamiltonian, found as `weight_of` finds it."""
-    while not isinstance(thing, nn.Module):
-        inner = getattr(thing, "hamiltonian", None)
-        thing = getattr(thing, "function", None) if inner is None else inner
-        if thing is None:
-            return None
-    return thing
-
-
 def _parameters(field: Field, z0: Tensor) -> list[Tensor]:
     """Weights of the field that require grad."""
-    module = _module(field)
+    module = network_in(field)
     if module is not None:
         return [weight for weight in module.parameters() if weight.requires_grad]
     # A tensor that only a function's closure knows would be left without its gradient in silence.

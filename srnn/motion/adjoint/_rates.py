@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from srnn._checks import transformed
-from srnn.motion.adjoint._network import Kernel, Network
-from srnn.motion.adjoint._plain import differentiated
+from srnn.motion.adjoint._network import Kernel, Network, differentiated
 from srnn.motion.adjoint._program import FORCE, VELOCITY
 from srnn.motion.fields import Field
 
@@ -90,16 +89,12 @@ class _Rate(torch.autograd.Function):
         x, *weights = ctx.saved_tensors
         needed: Sequence[bool] = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled() or transformed(cotangent):
-            return (
-                None,
-                None,
-                *differentiated(
-                    lambda at, *own: ctx.network.value(own, at, slice(None)),
-                    (x, *weights),
-                    cotangent,
-                    needed,
-                ),
-            )
+
+            def plain(at: Tensor, *own: Tensor) -> Tensor:
+                value: Tensor = ctx.network.value(own, at, slice(None))
+                return value
+
+            return None, None, *differentiated(plain, (x, *weights), cotangent, needed)
         given, kept, work = ctx.left
         kernel: Kernel = ctx.kernel
         pulled = cotangent.reshape(-1, x.shape[-1]).T
