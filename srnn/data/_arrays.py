@@ -97,8 +97,8 @@ def write_npz(
         np.savez(file, **arrays)
 
 
-def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], float]:
-    """Read what :func:`write_npz` wrote: the tensors and dt."""
+def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`write_npz` wrote: the arrays, dt among them."""
     try:
         # NumPy leaves a damaged file open that it has opened itself.
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -111,11 +111,7 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], float]:
         ) from error
     if str(arrays.pop("format", None)) != _FORMAT:
         raise CheckpointError(f"{path} does not hold srnn trajectories.")
-    try:
-        dt = float(arrays.pop("dt"))
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}, dt
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds damaged srnn trajectories ({error}).") from error
+    return arrays
 
 
 def join_halves(

@@ -94,11 +94,8 @@ class Network:
 
     def split(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
         """Weights by part."""
-        parts, at = [], 0
-        for part in self.parts:
-            parts.append(list(weights[at : at + len(part)]))
-            at += len(part)
-        return parts
+        rest = iter(weights)
+        return [[next(rest) for _ in part] for part in self.parts]
 
     def kernels(self, weights: Sequence[Tensor], rates: Sequence[int]) -> dict[int, Kernel]:
         """Make the kernel of each rate."""

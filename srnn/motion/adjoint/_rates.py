@@ -14,12 +14,12 @@ from torch import Tensor
 from srnn._checks import transformed
 from srnn.motion.adjoint._network import Kernel, Network, differentiated
 from srnn.motion.adjoint._program import FORCE, VELOCITY
-from srnn.motion.fields import Field
+from srnn.motion.fields import Field, HamiltonianField
 
 __all__ = ["KernelField"]
 
 
-class KernelField:
+class KernelField(HamiltonianField):
     """A separable H-NET's field whose rates come from kernels.
 
     Parameters
@@ -30,17 +30,10 @@ class KernelField:
         Its weights must not change while this is in use.
     """
 
-    separable = True
-
     def __init__(self, field: Field, network: Network) -> None:
+        super().__init__(field.hamiltonian)
         self.field, self.network = field, network
-        self.dim, self.hamiltonian = field.dim, field.hamiltonian
         self.kernels = network.kernels(network.weights, (VELOCITY, FORCE))
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """dz/dt of the states `z`."""
-        q, p = z[..., : self.dim], z[..., self.dim :]
-        return torch.cat((self.velocity(q, p), self.force(q, p)), dim=-1)
 
     def velocity(self, q: Tensor, p: Tensor) -> Tensor:
         """dq/dt."""
