@@ -144,8 +144,7 @@ def join_halves(
             f"Expected `{q_name}` and `{p_name}` to have one shape; got {tuple(halves[0].shape)} "
             f"and {tuple(halves[1].shape)}."
         )
-    arrays = isinstance(q, np.ndarray) or isinstance(p, np.ndarray)
-    how = ".astype" if arrays else ".to"
+    how = ".astype" if any(isinstance(x, np.ndarray) for x in (q, p)) else ".to"
     _checks.same_as(halves[1], p_name, halves[0], q_name, convert=how)
     return torch.cat(halves, dim=-1)
 

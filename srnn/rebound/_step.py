@@ -1,5 +1,6 @@
 """The augmented step: a tentative step, and where it meets a wall, the rebound inside it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -280,7 +281,12 @@ def _rows(hit: Tensor) -> Tensor | None:
     return None if len(rows) == hit.numel() else rows
 
 
-def with_rebound(step: str | Integrator, walls: Walls, *, rebounds: int = 1) -> Rebound:
+def with_rebound(
+    step: str | Integrator,
+    walls: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    *,
+    rebounds: int = 1,
+) -> Rebound:
     """Give a method walls to rebound from: takes a step, returns a step (:class:`Rebound`).
 
     Examples

@@ -111,11 +111,9 @@ class _Rollout(torch.autograd.Function):
         if keep == _NOTHING:
             loan.release()
         ctx.task, ctx.learning, ctx.unit, ctx.keep = task, learning, unit, keep
-        ctx.left = [(memory, loan, kernels)]
-        last = None
+        ctx.left, ctx.last = [(memory, loan, kernels)], None
         if task.mode in ("reversible", "reversible-exact"):
-            last = out[-1].clone() if whole is None else whole
-        ctx.last = last
+            ctx.last = out[-1].clone() if whole is None else whole
         ctx.save_for_backward(z0, *weights)
         return out
 

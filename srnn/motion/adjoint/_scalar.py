@@ -108,7 +108,7 @@ class ShallowKernel:
 
     def kept(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of what one evaluation leaves for its adjoint: sigma and m."""
-        return 2 * [(self.width, rows)]
+        return [(self.width, rows), (self.width, rows)]
 
     def work(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of intermediate numbers; `work` then holds them, and their transposes."""

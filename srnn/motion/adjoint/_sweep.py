@@ -64,9 +64,9 @@ class _Views:
         rows: int,
         dtype: torch.dtype,
     ) -> None:
-        shapes = 2 * [(2 * network.dim, rows)]
+        shapes: list[tuple[int, ...]] = [(2 * network.dim, rows), (2 * network.dim, rows)]
         for kernel in kernels.values():
-            shapes += [*2 * [(kernel.outputs, rows)], *kernel.kept(rows), *kernel.work(rows)]
+            shapes += 2 * [(kernel.outputs, rows)] + kernel.kept(rows) + kernel.work(rows)
         views, self.bytes = carve(memory, shapes, dtype)
         take = iter(views)
         self.state, self.cotangent = next(take), next(take)
@@ -143,11 +143,10 @@ class Memory:
 
     def work(self) -> Iterator[_Work]:
         """Go through the pieces of the batch."""
-        for inputs in self.inputs:
-            inputs[:, -1] = 1  # another layout of the same memory may have written to the ones
-        for piece, views, given, kept in zip(
-            self.pieces, self.views, self.inputs, self.kept, strict=True
-        ):
+        for given in self.inputs:
+            given[:, -1] = 1  # another layout of the same memory may have written to the ones
+        parts = zip(self.pieces, self.views, self.inputs, self.kept, strict=True)
+        for piece, views, given, kept in parts:
             inputs = given.unbind()
             yield _Work(piece, views, inputs, [x[:-1] for x in inputs], kept)
 
