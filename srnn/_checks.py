@@ -85,13 +85,6 @@ def squarable(values: Tensor, name: str) -> Tensor:
     return values
 
 
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer beyond the floating-point numbers
-        return math.inf
-
-
 def _shown(value: Any) -> str:
     """Show a number, but not hundreds of its digits."""
     if isinstance(value, int) and value.bit_length() > 100:
@@ -101,20 +94,23 @@ def _shown(value: Any) -> str:
 
 def finite(value: Any, name: str) -> float:
     """Return `value` as a finite float."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"Expected `{name}` to be a number; got {value!r}.")
-    if not math.isfinite(_float(value)):
-        raise ValueError(f"Expected `{name}` to be a finite number; got {_shown(value)}.")
-    return float(value)
+    return _number(value, name, "", -math.inf)
 
 
 def positive(value: Any, name: str) -> float:
     """Return `value` as a positive finite float."""
+    return _number(value, name, "positive ", 0.0)
+
+
+def _number(value: Any, name: str, kind: str, above: float) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"Expected `{name}` to be a positive number; got {value!r}.")
-    number = _float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"Expected `{name}` to be a positive finite number; got {_shown(value)}.")
+        raise TypeError(f"Expected `{name}` to be a {kind}number; got {value!r}.")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the floating-point numbers
+        number = math.inf
+    if not (math.isfinite(number) and number > above):
+        raise ValueError(f"Expected `{name}` to be a {kind}finite number; got {_shown(value)}.")
     return number
 
 
@@ -168,13 +164,9 @@ def choice(value: Any, name: str, known: Iterable[Any]) -> Any:
 
 def float_dtype(value: Any, name: str = "dtype") -> torch.dtype:
     """Return `value` (a torch dtype or its name) as one of the supported float dtypes."""
-    if isinstance(value, str):
-        choice(value, name, KNOWN_DTYPES)
-        return KNOWN_DTYPES[value]
-    if value not in KNOWN_DTYPES.values():
-        listed = ", ".join(repr(k) for k in KNOWN_DTYPES)
-        raise ValueError(f"Unknown `{name}`: {value!r}. Known: {listed}.")
-    return value  # type: ignore[no-any-return]
+    if not isinstance(value, str) and value in KNOWN_DTYPES.values():
+        return value  # type: ignore[no-any-return]
+    return KNOWN_DTYPES[choice(value, name, KNOWN_DTYPES)]
 
 
 def weight_dtype(value: Any) -> torch.dtype:
@@ -211,37 +203,39 @@ def hidden_sizes(value: Any) -> tuple[int, ...]:
     return tuple(positive_int(size, "hidden") for size in sizes)
 
 
-def float_tensor(value: Any, name: str) -> Tensor:
-    """Return `value` if it is a floating-point tensor."""
+def tensor(value: Any, name: str) -> Tensor:
+    """Return `value` if it is a tensor."""
     if not isinstance(value, Tensor):
         raise TypeError(
             f"Expected `{name}` to be a torch.Tensor; got {type(value).__name__}. "
             "For NumPy arrays use torch.as_tensor(array)."
         )
-    if not value.is_floating_point():
-        raise TypeError(f"Expected `{name}` to hold floating-point numbers; got {value.dtype}.")
     return value
+
+
+def float_tensor(value: Any, name: str) -> Tensor:
+    """Return `value` if it is a floating-point tensor."""
+    if not tensor(value, name).is_floating_point():
+        raise TypeError(f"Expected `{name}` to hold floating-point numbers; got {value.dtype}.")
+    return value  # type: ignore[no-any-return]
 
 
 def state(value: Any, name: str, dim: int) -> Tensor:
     """Return `value` if it is a tensor of states whose last axis has length 2*dim."""
-    tensor = float_tensor(value, name)
-    if tensor.ndim == 0 or tensor.shape[-1] != 2 * dim:
+    z = float_tensor(value, name)
+    if z.ndim == 0 or z.shape[-1] != 2 * dim:
         raise ValueError(
-            f"Expected `{name}` to have shape (batch, 2*dim) with dim={dim}; "
-            f"got {tuple(tensor.shape)}."
+            f"Expected `{name}` to have shape (batch, 2*dim) with dim={dim}; got {tuple(z.shape)}."
         )
-    return tensor
+    return z
 
 
 def half(value: Any, name: str, dim: int) -> Tensor:
     """Return `value` if it is a tensor of positions or momenta, last axis of length dim."""
     if isinstance(value, Tensor) and value.shape[-1:] == (dim,) and value.is_floating_point():
         return value
-    tensor = float_tensor(value, name)
-    raise ValueError(
-        f"Expected `{name}` to have shape (batch, dim) with dim={dim}; got {tuple(tensor.shape)}."
-    )
+    shape = tuple(float_tensor(value, name).shape)
+    raise ValueError(f"Expected `{name}` to have shape (batch, dim) with dim={dim}; got {shape}.")
 
 
 def input_of(weight: Tensor, value: Any, name: str) -> Tensor:
@@ -257,9 +251,8 @@ def input_of(weight: Tensor, value: Any, name: str) -> Tensor:
         and value.shape[-1:] == weight.shape[-1:]
     ):
         return value
-    tensor = half(value, name, weight.shape[-1])
-    same_as(tensor, name, weight, "weights")
-    return tensor
+    same_as(half(value, name, weight.shape[-1]), name, weight, "weights")
+    return value  # type: ignore[no-any-return]
 
 
 def network(value: Any, name: str) -> Any:
@@ -333,31 +326,30 @@ def selection(index: Any, count: int) -> Tensor:
 
 def picture(value: Any, name: str) -> Tensor:
     """Return `value` if it is a picture: two axes, floating point, numbers from 0 to 1."""
-    tensor = float_tensor(value, name)
-    if tensor.ndim != 2 or min(tensor.shape) < 3:
+    image = float_tensor(value, name)
+    if image.ndim != 2 or min(image.shape) < 3:
         raise ValueError(
             f"Expected `{name}` to have shape (rows, columns), at least (3, 3); "
-            f"got {tuple(tensor.shape)}."
+            f"got {tuple(image.shape)}."
         )
-    if tensor.is_meta:  # no numbers to look at
-        return tensor
-    low, high = float(tensor.min()), float(tensor.max())
+    if image.is_meta:  # no numbers to look at
+        return image
+    low, high = float(image.min()), float(image.max())
     if not 0 <= low <= high <= 1:
         raise ValueError(
             f"Expected `{name}` to hold numbers from 0 (free) to 1 (wall); got {low:g} to {high:g}."
         )
-    return tensor
+    return image
 
 
 def all_finite(value: Tensor, name: str) -> Tensor:
     """Return `value` if none of its numbers is NaN or infinite."""
     good = torch.isfinite(value)
     if not bool(good.all()):
-        bad = int((~good).sum())
-        where = tuple((~good).nonzero()[0].tolist())
+        bad = (~good).nonzero().tolist()
         raise ValueError(
-            f"Expected `{name}` to be finite; {bad} of {value.numel()} numbers are NaN or "
-            f"infinite, the first at index {where}. Missing points are not supported yet: "
+            f"Expected `{name}` to be finite; {len(bad)} of {value.numel()} numbers are NaN or "
+            f"infinite, the first at index {tuple(bad[0])}. Missing points are not supported yet: "
             "cut the trajectories at the gaps."
         )
     return value

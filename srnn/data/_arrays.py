@@ -97,8 +97,8 @@ def write_npz(
         np.savez(file, **arrays)
 
 
-def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], float]:
-    """Read what :func:`write_npz` wrote: the tensors and dt."""
+def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what :func:`write_npz` wrote: the arrays, dt among them."""
     try:
         # NumPy leaves a damaged file open that it has opened itself.
         with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
@@ -111,11 +111,7 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], float]:
         ) from error
     if str(arrays.pop("format", None)) != _FORMAT:
         raise CheckpointError(f"{path} does not hold srnn trajectories.")
-    try:
-        dt = float(arrays.pop("dt"))
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}, dt
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds damaged srnn trajectories ({error}).") from error
+    return arrays
 
 
 def join_halves(
@@ -148,8 +144,7 @@ def join_halves(
             f"Expected `{q_name}` and `{p_name}` to have one shape; got {tuple(halves[0].shape)} "
             f"and {tuple(halves[1].shape)}."
         )
-    arrays = isinstance(q, np.ndarray) or isinstance(p, np.ndarray)
-    how = ".astype" if arrays else ".to"
+    how = ".astype" if any(isinstance(x, np.ndarray) for x in (q, p)) else ".to"
     _checks.same_as(halves[1], p_name, halves[0], q_name, convert=how)
     return torch.cat(halves, dim=-1)
 

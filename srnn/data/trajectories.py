@@ -101,15 +101,15 @@ class Trajectories:
         self.clean = known.get("clean")
         self.derivatives = known.get("derivatives")
         self.status = status = known.get("status")
-        if status is not None and status.shape != values.shape[1:2]:
+        batch = tuple(values.shape[1:2])
+        if status is not None and status.shape != batch:
             raise ValueError(
-                f"Expected `status` to have shape (batch,) = {tuple(values.shape[1:2])}; "
-                f"got {tuple(status.shape)}."
+                f"Expected `status` to have shape (batch,) = {batch}; got {tuple(status.shape)}."
             )
         if status is not None and (status.is_floating_point() or status.is_complex()):
             raise TypeError(f"Expected `status` to hold integers; got {status.dtype}.")
-        for name in ("values", "clean", "derivatives"):
-            tensor = getattr(self, name)
+        both = (("clean", self.clean), ("derivatives", self.derivatives))
+        for name, tensor in (("values", values), *both):
             if tensor is None:
                 continue
             if tensor.shape != values.shape:
@@ -150,8 +150,7 @@ class Trajectories:
         >>> srnn.Trajectories.from_states(torch.zeros(10, 4, 6), dt=0.1)
         Trajectories(states=10, trajectories=4, dim=3, dt=0.1, dtype=float32)
         """
-        values = _checks.float_tensor(values, "values")
-        if values.ndim != 3:
+        if _checks.float_tensor(values, "values").ndim != 3:
             raise ValueError(
                 "Expected `values` to have shape (time, batch, 2*dim); "
                 f"got {tuple(values.shape)}. For one trajectory add the axis: values[:, None]."
@@ -166,11 +165,8 @@ class Trajectories:
         self = cls.__new__(cls)
         known = {"clean": clean, "derivatives": derivatives, "status": status}
         for name, tensor in known.items():
-            if tensor is not None and not isinstance(tensor, Tensor):
-                raise TypeError(
-                    f"Expected `{name}` to be a torch.Tensor; got {type(tensor).__name__}. "
-                    "For NumPy arrays use torch.as_tensor(array)."
-                )
+            if tensor is not None:
+                _checks.tensor(tensor, name)
         # Observations are constants: the data neither grow a caller's graph nor follow what the
         # caller later writes into these tensors.
         copies = {k: None if v is None else v.detach().clone() for k, v in known.items()}
@@ -418,11 +414,7 @@ class Trajectories:
             for fresh in white[1:]:
                 steps.append(rho * steps[-1] + (1 - rho**2) ** 0.5 * fresh)
             white = torch.stack(steps)
-        mask = torch.ones(2 * self.dim, dtype=torch.float64)
-        if on == "q":
-            mask[self.dim :] = 0
-        elif on == "p":
-            mask[: self.dim] = 0
+        mask = torch.tensor(["q" in on, "p" in on]).repeat_interleave(self.dim)
         noise = (sigma * white * mask).to(self.values)
         return Trajectories.from_states(
             self.values + noise,
@@ -489,8 +481,10 @@ class Trajectories:
         >>> torch.equal(again.values, data.values)
         True
         """
-        tensors, dt = read_npz(path)
+        arrays = read_npz(path)
         try:
+            dt = float(arrays.pop("dt"))
+            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
             known = {name: tensors[name] for name in _OPTIONAL if name in tensors}
             return cls.from_states(tensors["values"], dt=dt, **known)
         except (KeyError, TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn.motion._autograd import differentiates
-from srnn.motion.fields import VectorField
+from srnn.motion.fields import VectorField, innermost
 
 __all__ = ["check_motion", "check_trainable"]
 
@@ -43,7 +43,7 @@ def check_motion(field: Any, z: Tensor) -> None:
     Traceback (most recent call last):
     ValueError: Expected dz/dt of function to have the shape of its states, (2, 2); got (1, 2).
     """
-    inner = _innermost(field)
+    inner = innermost(field)[0]
     if type(inner).__module__.startswith("srnn.") or not z.numel() or _checks.transformed(z):
         return
     try:
@@ -74,17 +74,6 @@ def check_trainable(field: Any, net: torch.nn.Module, z: Tensor) -> None:
         )
 
 
-def _innermost(thing: Any) -> Any:
-    """Return the object that a field of the library takes its numbers from."""
-    while type(thing).__module__.startswith("srnn."):
-        names = ("hamiltonian", "function", vars(type(thing)).get("motion_of_part", ""))
-        inner = (getattr(thing, name, None) for name in names)
-        if (part := next((each for each in inner if each is not None), None)) is None:
-            break
-        thing = part
-    return thing
-
-
 @differentiates
 def _check(field: Any, inner: Any, z: Tensor) -> None:
     z = z.detach()
@@ -96,8 +85,8 @@ def _check(field: Any, inner: Any, z: Tensor) -> None:
     if (asked := getattr(field, "hamiltonian", None)) is None:
         _rates(name, "dz/dt", field.function if type(field) is VectorField else field, z, z)
         if field is inner:  # a user's own class, which gives the two halves itself
-            _rates(name, "velocity", lambda z: field.velocity(*_checks.halves(z)), z, q)
-            _rates(name, "force", lambda z: field.force(*_checks.halves(z)), z, p)
+            for what, half in (("velocity", field.velocity), ("force", field.force)):
+                _rates(name, what, lambda z, half=half: half(*_checks.halves(z)), z, q)
         return
     given: tuple[tuple[str, Tensor], ...] = (("kinetic_gradient", p), ("potential_gradient", q))
     if not field.separable:

@@ -108,6 +108,8 @@ class HamiltonianField:
     tensor([ 3., -4.])
     """
 
+    motion_of_part = "hamiltonian"
+
     def __init__(self, hamiltonian: Any) -> None:
         for name in ("dim", "separable"):
             if not hasattr(hamiltonian, name):
@@ -170,6 +172,7 @@ class VectorField:
     tensor([ 0.5000, -1.5000])
     """
 
+    motion_of_part = "function"
     separable = False
     hamiltonian = None
 
@@ -205,6 +208,26 @@ def weight_of(thing: Any) -> Tensor | None:
     """
     net = network_in(thing)
     return None if net is None else next(net.parameters(), None)
+
+
+def innermost(thing: Any) -> tuple[Any, Any]:
+    """Return what a field takes its numbers from, and the units it has been put in, if any.
+
+    A class of the library whose motion is that of one of its parts says so, as ``motion_of_part``;
+    any other, also one derived from the library's, stands for itself.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> net = srnn.HNet(1, 4)
+    >>> innermost(as_field(net))[0] is net
+    True
+    """
+    units = None
+    while part := vars(type(thing)).get("motion_of_part"):
+        units = getattr(thing, "scale", units)
+        thing = getattr(thing, part)
+    return thing, units
 
 
 def _is_field(thing: Any) -> bool:

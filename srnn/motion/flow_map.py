@@ -15,6 +15,7 @@ from srnn import _checks
 from srnn._types import Defect, Half, JacobianSeries, SingularPairs, State, StateSeries
 from srnn.motion import integrators
 from srnn.motion._autograd import differentiates
+from srnn.motion._probe import check_motion
 from srnn.motion.fields import Field, as_field, weight_of
 from srnn.motion.integrators import says
 from srnn.motion.rollout import rollout
@@ -73,25 +74,25 @@ class TangentField:
 
     def velocity(self, q: Half, p: Half) -> Half:
         """dq/dt and its tangents."""
-        if self.closed_form:
-            x, dx = self._split(p)
-            hessian = self.hamiltonian.kinetic_hessian(x)
-            return self._join(self.field.velocity(x, x), dx @ hessian)
-        if self.separable:
-            at = self._split(q)[0]
-            return self._pushed(lambda x: self.field.velocity(at, x), p)
-        return self._pushed(lambda z: self.field.velocity(*_checks.halves(z)), q, p)
+        return self._rate("velocity", q, p)
 
     def force(self, q: Half, p: Half) -> Half:
         """dp/dt and its tangents."""
-        if self.closed_form:
-            x, dx = self._split(q)
-            hessian = self.hamiltonian.potential_hessian(x)
-            return self._join(self.field.force(x, x), -(dx @ hessian))
-        if self.separable:
-            at = self._split(p)[0]
-            return self._pushed(lambda x: self.field.force(x, at), q)
-        return self._pushed(lambda z: self.field.force(*_checks.halves(z)), q, p)
+        return self._rate("force", q, p)
+
+    def _rate(self, name: str, q: Tensor, p: Tensor) -> Tensor:
+        rate = getattr(self.field, name)
+        if not self.separable:
+            return self._pushed(lambda z: rate(*_checks.halves(z)), q, p)
+        if not self.closed_form:
+            if name == "velocity":
+                return self._pushed(lambda x: rate(self._split(q)[0], x), p)
+            return self._pushed(lambda x: rate(x, self._split(p)[0]), q)
+        if name == "velocity":
+            x, dx = self._split(p)
+            return self._join(rate(x, x), dx @ self.hamiltonian.kinetic_hessian(x))
+        x, dx = self._split(q)
+        return self._join(rate(x, x), -(dx @ self.hamiltonian.potential_hessian(x)))
 
     def _split(self, half: Tensor) -> tuple[Tensor, Tensor]:
         """Return the point (..., d) and its tangents (..., tangents, d)."""
@@ -196,6 +197,7 @@ def rows_at_once(field: Any, steps: int) -> int:
 
 def _lifted(field: Any, integrator: Any, z0: Tensor, how: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """By the variational equations, under the integrator itself."""
+    check_motion(field, z0)
     two_d = z0.shape[-1]
     dim = two_d // 2
     tangents = torch.eye(two_d, dtype=z0.dtype, device=z0.device).expand(len(z0), two_d, two_d)
@@ -224,10 +226,19 @@ def _transposed_twice(
         states = rollout(field, integrator, start, **how)
         u = torch.zeros_like(states, requires_grad=True)
         (carried,) = torch.autograd.grad(states, start, u, create_graph=True)
-        basis = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
-        directions = basis[:, None].expand(-1, *z0.shape)
-        (columns,) = torch.autograd.grad(carried, u, directions, is_grads_batched=True)
+        columns = along_basis(carried, u)
+        assert columns is not None
     return states.detach(), columns.movedim(0, -1)
+
+
+def along_basis(value: Tensor, by: Tensor) -> Tensor | None:
+    """Gradient in `by` of every component of `value`, shape (batch, 2*dim), one after the other.
+
+    None if `value` does not depend on it.
+    """
+    basis = torch.eye(value.shape[-1], dtype=value.dtype, device=value.device)
+    directions = basis[:, None].expand(-1, *value.shape)
+    return torch.autograd.grad(value, by, directions, is_grads_batched=True, allow_unused=True)[0]
 
 
 def symplectic_defect(jacobians: Tensor) -> Defect:
@@ -255,9 +266,8 @@ def symplectic_defect(jacobians: Tensor) -> Defect:
     """
     F = _square(jacobians)
     dim = F.shape[-1] // 2
-    form = torch.zeros(2 * dim, 2 * dim, dtype=F.dtype, device=F.device)
-    form[:dim, dim:] = torch.eye(dim, dtype=F.dtype, device=F.device)
-    form = form - form.mT
+    upper = torch.eye(2 * dim, dtype=F.dtype, device=F.device).roll(dim, 0).triu()
+    form = upper - upper.mT
     return (F.mT @ form @ F - form).abs().amax(dim=(-2, -1))
 
 

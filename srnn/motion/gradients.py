@@ -6,7 +6,7 @@ exponentially; section 3.4 of the paper conjectures that leapfrog does better th
 network.
 """
 
-from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -101,10 +101,8 @@ def norms_through_time(
         rollout(field, integrator, z0, dt=dt, steps=1, substeps=substeps)
     steps = _checks.steps(steps)
     v = _cotangent(cotangent, z0, generator)
-    method: Any
-    if integrator is None:
-        method = field
-    else:
+    method: Any = field
+    if integrator is not None:
         field, method = as_field(field), integrators.get(integrator)
 
     def advance(state: Any) -> Any:
@@ -117,16 +115,19 @@ def norms_through_time(
         for _ in range(steps):
             states.append(advance(states[-1]))
 
+    norms: list[Tensor] = []
+    gradients: tuple[Tensor, ...] = (v,)
     with torch.enable_grad():
-        leaves = _leaves(field, method, states[-1])
-        last = method.read(_state_of(field, method, states[-1], leaves))
-        gradients = _pulled_back((last,), leaves, (v,))
-        norms = [_norm(gradients)]
-        for state in reversed(states[:-1]):
-            leaves = _leaves(field, method, state)
-            after = advance(_state_of(field, method, state, leaves))
-            gradients = _pulled_back(_variables(field, method, after), leaves, gradients)
-            norms.append(_norm(gradients))
+        for state in reversed(states):
+            leaves = tuple(x.detach().requires_grad_() for x in _variables(field, method, state))
+            start = _state_of(field, method, state, leaves)
+            # The last state is read; every other one is handed on.
+            after = _variables(field, method, advance(start)) if norms else (method.read(start),)
+            # By the leaves only: the gradients of the network's weights are not touched.
+            gradients = torch.autograd.grad(
+                after, leaves, gradients, allow_unused=True, materialize_grads=True
+            )
+            norms.append(torch.cat(gradients, dim=-1).norm(dim=-1))
     return torch.stack(norms[::-1])
 
 
@@ -136,10 +137,7 @@ def _variables(field: Any, method: Any, state: Any) -> tuple[Tensor, ...]:
         return (state,)
     if method is field:  # a recurrent network's memory
         return tuple(state)
-    known: tuple[Tensor, ...] | None = (
-        method.variables(field, state) if isinstance(method, Step) else None
-    )
-    if known is not None:
+    if isinstance(method, Step) and (known := method.variables(field, state)) is not None:
         return known
     raise ValueError(
         f"Expected a method whose state is (q, p); {getattr(method, 'name', method)!r} hands on "
@@ -148,31 +146,11 @@ def _variables(field: Any, method: Any, state: Any) -> tuple[Tensor, ...]:
     )
 
 
-def _leaves(field: Any, method: Any, state: Any) -> tuple[Tensor, ...]:
-    """Fresh leaves of a graph, with the values of a state."""
-    return tuple(x.detach().requires_grad_() for x in _variables(field, method, state))
-
-
 def _state_of(field: Any, method: Any, like: Any, leaves: tuple[Tensor, ...]) -> Any:
     """Make a method's state of `leaves`, the inverse of `_variables`."""
     if isinstance(like, Tensor):
         return leaves[0]
     return method.resumed(field, like, leaves) if method is not field else type(like)(*leaves)
-
-
-def _pulled_back(
-    outputs: Sequence[Tensor], leaves: Sequence[Tensor], cotangents: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
-    """Vector-Jacobian product, zero where the outputs do not depend on a leaf."""
-    # By the leaves only: the gradients of the network's weights are not touched.
-    return torch.autograd.grad(
-        outputs, leaves, cotangents, allow_unused=True, materialize_grads=True
-    )
-
-
-def _norm(gradients: Sequence[Tensor]) -> Tensor:
-    norm: Tensor = torch.cat(tuple(gradients), dim=-1).norm(dim=-1)
-    return norm
 
 
 def _cotangent(value: Tensor | None, z0: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -183,16 +161,10 @@ def _cotangent(value: Tensor | None, z0: Tensor, generator: torch.Generator | No
         return unit.to(z0)
     value = _checks.float_tensor(value, "cotangent").detach()
     _checks.same_as(value, "cotangent", z0, "z0")
-    if value.ndim == 0 or value.shape[-1] != z0.shape[-1]:
-        fits = False
-    else:
-        try:
-            fits = torch.broadcast_shapes(value.shape, z0.shape) == z0.shape
-        except RuntimeError:
-            fits = False
-    if not fits:
-        raise ValueError(
-            f"Expected `cotangent` to broadcast to the shape of `z0` {tuple(z0.shape)}; "
-            f"got {tuple(value.shape)}."
-        )
-    return value.expand(z0.shape)
+    if value.shape[-1:] == z0.shape[-1:]:
+        with suppress(RuntimeError):
+            return value.expand(z0.shape)
+    raise ValueError(
+        f"Expected `cotangent` to broadcast to the shape of `z0` {tuple(z0.shape)}; "
+        f"got {tuple(value.shape)}."
+    )

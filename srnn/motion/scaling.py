@@ -35,6 +35,8 @@ class ScaledHamiltonian:
     (2.0, 1.0)
     """
 
+    motion_of_part = "hamiltonian"
+
     def __init__(self, hamiltonian: Any, scale: Units) -> None:
         self.hamiltonian = hamiltonian
         self.scale = scale
@@ -108,6 +110,8 @@ class ScaledField:
     >>> slow(torch.tensor([1.0, 2.0]))  # a tenth of the rate
     tensor([-0.1000, -0.2000])
     """
+
+    motion_of_part = "function"
 
     def __init__(self, function: Any, scale: Units) -> None:
         self.function = function

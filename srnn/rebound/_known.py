@@ -58,10 +58,9 @@ class KnownWalls:
     def __call__(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
         r"""Give n and :math:`\alpha` of the steps from `q` to `tentative`."""
         start, end = (x.detach().reshape(-1, 2).double().cpu().numpy() for x in (q, tentative))
+        way, none = end - start, np.zeros_like(start)
         free, whole = np.full(len(start), -1), np.ones(len(start))
-        times, what = self._contacts.next_contact(
-            start, end - start, np.zeros_like(start), free, whole
-        )
+        times, what = self._contacts.next_contact(start, way, none, free, whole)
         met = (times <= 1) & ~self._contacts.exits[what]
         n = np.where(met[:, None], self._contacts.normal[np.where(met, what, 0)], 0.0)
         alpha = np.where(met, times, 1.0)

@@ -10,7 +10,6 @@ from srnn._types import Half, Picture
 from srnn.nn.mlp import linear
 from srnn.rebound._patches import Smooth
 from srnn.rebound._picture import PictureWalls
-from srnn.rebound._restitution import Restitution
 
 __all__ = ["LevelSetWalls"]
 
@@ -82,7 +81,7 @@ class LevelSetWalls(PictureWalls):
         device: Any = None,
     ) -> None:
         super().__init__()
-        generator = _checks.as_generator(generator)
+        generator, dtype = _checks.as_generator(generator), _checks.weight_dtype(dtype)
         self.hidden = _checks.positive_int(hidden, "hidden")
         self.crisp = bool(crisp)
         count = len(_SCALES)
@@ -92,9 +91,7 @@ class LevelSetWalls(PictureWalls):
             (hidden, hidden, 1.0),
             (hidden, 1, 0.0),
         ):
-            layer = linear(
-                inputs, outputs, generator, dtype=_checks.weight_dtype(dtype), device=device
-            )
+            layer = linear(inputs, outputs, generator, dtype=dtype, device=device)
             layer.register_parameter("bias", None)
             with torch.no_grad():
                 layer.weight.mul_(size)
@@ -105,18 +102,13 @@ class LevelSetWalls(PictureWalls):
         start = torch.zeros(count)
         start[_FIRST] = (2 * torch.pi * (_SCALES[_FIRST] ** 2 + 1 / 3)) ** 0.5
         self.weights = nn.Parameter(start.to(like))
-        self.restitution = Restitution(restitution, like=like)
-        self._show(image, like)
-        self.eval()
+        self._show(image, restitution, like)
 
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that build this module again, but for the picture, which is a buffer."""
-        return {
-            "hidden": self.hidden,
-            "crisp": self.crisp,
-            "restitution": self.restitution.config,
-        }
+        e = self.restitution.config
+        return {"hidden": self.hidden, "crisp": self.crisp, "restitution": e}
 
     @torch.no_grad()
     def settle(self, position: Half) -> None:
@@ -147,7 +139,7 @@ class LevelSetWalls(PictureWalls):
         return self._sharpened(q, level) if self.crisp else level
 
     def _smooth_level(self, q: Half) -> Tensor:
-        x = self._sampled()(q) - 0.5
+        x = self._once(_smoothed)(q) - 0.5
         y = x @ self.weights
         for layer in self.layers[:-1]:
             x = torch.tanh(layer(x))
@@ -217,7 +209,7 @@ class LevelSetWalls(PictureWalls):
     @torch.no_grad()
     def _near(self, q: Tensor, tentative: Tensor) -> Tensor:
         """Numbers of the steps that come near enough to a wall to be looked at in detail."""
-        sampled, widest = self._sampled(), 4 * _SCALES[-1]
+        sampled, widest = self._once(_smoothed), 4 * _SCALES[-1]
         length = (tentative - q).norm(dim=-1)
         finite = length.isfinite()  # a motion that diverges meets no wall
         # The widest scale sees a wall from `widest` away: so the two ends, if a step is short.
@@ -242,9 +234,6 @@ class LevelSetWalls(PictureWalls):
             low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
         return inside.any(dim=-1), (low + high) / 2
 
-    def _sampled(self) -> Smooth:
-        return self._once(_smoothed)
-
     @torch.no_grad()
     def sees(self, q: Half, tentative: Half) -> Tensor:
         """Whether a wall is near the end of each step.
@@ -257,7 +246,7 @@ class LevelSetWalls(PictureWalls):
         >>> walls.sees(q, q - 1.0).tolist()
         [False, True]
         """
-        return self._sampled()(tentative)[..., -1] > 1e-2
+        return self._once(_smoothed)(tentative)[..., -1] > 1e-2
 
     def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
         """Squared error of w, and of its slope, where a ball rebounded; entropy of its sign.

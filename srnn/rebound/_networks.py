@@ -10,7 +10,6 @@ from srnn._types import Half, Picture
 from srnn.nn.mlp import MLP, linear
 from srnn.rebound._patches import Crops
 from srnn.rebound._picture import PictureWalls
-from srnn.rebound._restitution import Restitution
 
 __all__ = ["PatchWalls"]
 
@@ -81,12 +80,8 @@ class PatchWalls(PictureWalls):
         device: Any = None,
     ) -> None:
         super().__init__()
-        generator = _checks.as_generator(generator)
-        kind: dict[str, Any] = {
-            "generator": generator,
-            "dtype": _checks.weight_dtype(dtype),
-            "device": device,
-        }
+        kind: dict[str, Any] = {"dtype": _checks.weight_dtype(dtype), "device": device}
+        kind["generator"] = _checks.as_generator(generator)
         self.sharp = bool(sharp)
         self.first = linear(2 * _SIDE**2, 128, **kind)
         self.direction = MLP(128, 2, 32, **kind)
@@ -97,18 +92,14 @@ class PatchWalls(PictureWalls):
             if self.instant is not None:
                 self.instant.linears[-1].bias.fill_(0.5)
             self.gate.linears[-1].bias.fill_(1.0)
-        self.restitution = Restitution(restitution, like=self.first.weight)
-        self._show(image, self.first.weight)
-        self.eval()  # to predict is what walls are asked for until something trains them
+        self._show(image, restitution, like=self.first.weight)
 
     @property
     def config(self) -> dict[str, Any]:
         """Arguments that build this module again, but for the picture, which is a buffer."""
-        return {
-            "sharp": self.sharp,
-            "restitution": self.restitution.config,
-            "instant": "learnt" if self.fixed is None else self.fixed,
-        }
+        instant = "learnt" if self.fixed is None else self.fixed
+        e = self.restitution.config
+        return {"sharp": self.sharp, "restitution": e, "instant": instant}
 
     def forward(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
         r"""Give n and :math:`\alpha` of the steps from `q` to `tentative`, in pixels."""

@@ -11,6 +11,7 @@ the tentative position at the velocity's jump
 Exact where the force is constant over a step, and to first order elsewhere.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from srnn import _checks
 from srnn._types import State
 from srnn.motion.fields import Field
 from srnn.motion.integrators import Integrator
-from srnn.rebound._step import reflect
+from srnn.rebound._step import advanced, reflect
 
 __all__ = ["ObservedRebounds", "observed_rebounds"]
 
@@ -90,11 +91,7 @@ def observed_rebounds(
     >>> torch.equal(seen.hit, bounced)
     True
     """
-
-    def advance(z: Tensor, step: float | Tensor) -> Tensor:
-        state = method.step(field, method.init(field, z), step)  # type: ignore[arg-type]
-        return method.read(state)
-
+    advance = partial(advanced, method, field)
     tentative = advance(before, dt)
     (q, p), (tilde_q, tilde_p) = _checks.halves(after), _checks.halves(tentative)
     jump = p - tilde_p

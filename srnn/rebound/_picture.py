@@ -145,10 +145,12 @@ class PictureWalls(Configured, nn.Module):
         False
         """
 
-    def _show(self, image: Picture, like: Tensor) -> None:
+    def _show(self, image: Picture, restitution: Any, like: Tensor) -> None:
+        self.restitution = Restitution(restitution, like=like)
         picture = _checks.picture(image, "image").detach().clone().to(like)
         self.register_buffer("image", picture)
         self._made: dict[Any, tuple[Tensor, int, Any]] = {}
+        self.eval()  # to predict is what walls are asked for until something trains them
 
     def _once(self, make: Callable[[Tensor], _T]) -> _T:
         """Make something of the picture, and again if the picture is another."""

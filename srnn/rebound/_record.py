@@ -85,14 +85,13 @@ def record(
     dt, substeps = _checks.time_step(dt), _checks.steps(substeps, "substeps")
     part, count = dt / substeps, _checks.steps(steps) * substeps
     states = list(integrate(field, method, z0, dt=part, steps=count))[1:]
-    most, normals, times = method.rebounds, [], []
+    normals, times = [], []
     for number, (_, state) in enumerate(states):
-        missing = most - len(state.n)
-        none = torch.zeros_like(state.n[0])
-        late = torch.ones_like(state.alpha[0])
-        normals.append(torch.stack((*state.n, *missing * (none,)), dim=-2))
-        places = torch.cat((*state.alpha, *missing * (late,)), dim=-1)
-        times.append((number + places) * part)
+        missing = method.rebounds - len(state.n)
+        none = missing * (torch.zeros_like(state.n[0]),)
+        late = missing * (torch.ones_like(state.alpha[0]),)
+        normals.append(torch.stack((*state.n, *none), dim=-2))
+        times.append((number + torch.cat((*state.alpha, *late), dim=-1)) * part)
     of_step = [slice(i, i + substeps) for i in range(0, count, substeps)]
     return ReboundRecord(
         torch.stack([torch.cat(normals[each], dim=-2) for each in of_step]),

@@ -11,8 +11,9 @@ from srnn.data.trajectories import Trajectories
 from srnn.motion._autograd import differentiates
 from srnn.motion.fields import HamiltonianField
 from srnn.motion.integrators import Integrator
-from srnn.rebound._observed import ObservedRebounds, observed_rebounds
+from srnn.rebound._observed import observed_rebounds
 from srnn.rebound._picture import PictureWalls
+from srnn.rebound._step import advanced
 from srnn.training.guess.warm_start import least_squares
 
 __all__ = ["fit_free_motion", "start_from_rebounds"]
@@ -94,44 +95,24 @@ def start_from_rebounds(
     q = _checks.halves(before)[0] * unit + origin
     tentative = _checks.halves(seen.tentative)[0] * unit + origin
     free = (~seen.hit & walls.sees(q, tentative)).nonzero()[:, 0]
-    if not len(free):
-        free = (~seen.hit).nonzero()[:, 0]
+    free = free if len(free) else (~seen.hit).nonzero()[:, 0]
     walls.restitution.set(float(seen.restitution[hits].median()))
     iterations = walls.start_steps if iterations is None else iterations
     generator = _checks.as_generator(generator)
     position = seen.position * unit + origin
     walls.settle(position[hits])
-    _regress(walls, q, tentative, position, seen, hits, free, iterations, generator, progress)
-    return len(hits)
-
-
-def _regress(
-    walls: PictureWalls,
-    q: Tensor,
-    tentative: Tensor,
-    position: Tensor,
-    seen: ObservedRebounds,
-    hits: Tensor,
-    free: Tensor,
-    iterations: int,
-    generator: torch.Generator,
-    progress: bool,
-) -> None:
+    of_hits = tuple(x[hits] for x in (q, tentative, position, seen.n, seen.alpha))
+    of_free = (q[free], tentative[free])
     parameters = list(walls.parameters())
     optimizer = torch.optim.Adam(parameters, lr=_RATE)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, _RATE / 300)
-    of_hits = tuple(x[hits] for x in (q, tentative, position, seen.n, seen.alpha))
-    of_free = (q[free], tentative[free])
     with tqdm(total=iterations, disable=not progress, unit="step", desc="walls") as bar:
         learns = False
         for step in range(iterations):
             if step % _LOOK == 0:
                 # What is told badly is drawn more often: rebounds in corners are few.
                 with torch.no_grad():
-                    odds = [
-                        _odds(walls.hit_loss(*of_hits)),
-                        _odds(walls.free_loss(*of_free)),
-                    ]
+                    odds = [_odds(walls.hit_loss(*of_hits)), _odds(walls.free_loss(*of_free))]
             i, j = (_drawn(each, generator) for each in odds)
             told = walls.hit_loss(*(x[i] for x in of_hits))
             loss = told.mean() + walls.free_loss(*(x[j] for x in of_free)).mean()
@@ -145,6 +126,7 @@ def _regress(
                     break
                 bar.update(_LOOK)
                 bar.set_postfix(loss=f"{float(loss.detach()):.2g}")
+    return len(hits)
 
 
 def _odds(loss: Tensor) -> Tensor:
@@ -201,7 +183,6 @@ def fit_free_motion(net: Any, method: Integrator, windows: Trajectories) -> bool
             pairs = torch.stack((before[kept], after[kept]))
             if not least_squares(net.inner, pairs, windows.dt):
                 return False
-            reached = method.read(method.step(field, method.init(field, before), windows.dt))
-            off = (reached - after).norm(dim=-1)
+            off = (advanced(method, field, before, windows.dt) - after).norm(dim=-1)
             kept = off <= _FAR * off.median()
     return True

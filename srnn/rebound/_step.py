@@ -11,9 +11,10 @@ from srnn._types import Half, State
 from srnn.motion import integrators
 from srnn.motion.fields import Field
 from srnn.motion.integrators import Integrator
-from srnn.rebound._instant import corrected
 
 __all__ = ["Rebound", "Walls", "reflect", "with_rebound"]
+
+_GRAZING = 1e-3  # speed across a wall, in units of its mean over the step
 
 
 @runtime_checkable
@@ -65,6 +66,11 @@ def reflect(p: Half, n: Half) -> Half:
     tensor([3., 4.])
     """
     return p - 2 * (p * n).sum(dim=-1, keepdim=True) * n
+
+
+def advanced(method: Integrator, field: Field, z: Tensor, dt: Any) -> Tensor:
+    """Take one step of a method, whose length may differ from state to state."""
+    return method.read(method.step(field, method.init(field, z), dt))
 
 
 class _Bounced(NamedTuple):
@@ -163,9 +169,8 @@ class Rebound:
         normals, places = [], []
         for _ in range(self.rebounds):
             n, alpha = self._ask(_checks.halves(here)[0], _checks.halves(there)[0])
-            hit = (n != 0).any(dim=-1, keepdim=True)
             rest = torch.as_tensor(rest, dtype=here.dtype, device=here.device).expand_as(alpha)
-            wall, end, left = self._bounce(field, here, there, n, alpha, rest, hit)
+            wall, end, left = self._bounce(field, here, there, n, alpha, rest)
             normals.append(n)
             places.append(1 - left / dt)
             if wall is None:
@@ -175,27 +180,18 @@ class Rebound:
         return _Bounced(inner, tuple(normals), tuple(places))
 
     def _bounce(
-        self,
-        field: Field,
-        here: Tensor,
-        there: Tensor,
-        n: Tensor,
-        alpha: Tensor,
-        rest: Tensor,
-        hit: Tensor,
+        self, field: Field, here: Tensor, there: Tensor, n: Tensor, alpha: Tensor, rest: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Rebound where there is something to: states at the wall and at the end, time left.
 
         A ball that meets no wall stays at its end, with no time left.
         """
+        hit = (n != 0).any(dim=-1, keepdim=True)
         rows = _rows(hit)
         if rows is None:  # nobody can tell how many, or all
             wall, end, left = self._reflected(field, here, there, n, alpha, rest)
-            return (
-                torch.where(hit, wall, here),
-                torch.where(hit, end, there),
-                torch.where(hit, left, 0.0),
-            )
+            both = torch.where(hit, wall, here), torch.where(hit, end, there)
+            return *both, torch.where(hit, left, 0.0)
         none = torch.zeros_like(rest)
         if not len(rows):
             return None, there, none
@@ -212,12 +208,36 @@ class Rebound:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Go to the wall, reflect, go on: the states after the second and the third, time left."""
         if self._straight:
-            alpha = corrected(self._advance, field, here, there, n, alpha, rest)
-        before = self._advance(field, here, alpha * rest)
-        q, p = _checks.halves(before)
+            alpha = self._corrected(field, here, there, n, alpha, rest)
+        q, p = _checks.halves(self._advance(field, here, alpha * rest))
         after = torch.cat((q, reflect(p, n)), dim=-1)
         left = (1 - alpha) * rest
         return after, self._advance(field, after, left), left
+
+    def _corrected(
+        self, field: Field, here: Tensor, there: Tensor, n: Tensor, alpha: Tensor, rest: Tensor
+    ) -> Tensor:
+        r"""Correct :math:`\alpha` on the straight line for the curvature of the way.
+
+        The wall is where the straight line from q to the tentative position meets it.  Across the
+        wall the way is first taken for the parabola that has both ends and the velocity at the
+        first, which it is under a constant force; one step of Newton's method does the rest.
+        Where n is zero, `alpha` is left as it is.
+        """
+        (q, p), (tentative, _) = _checks.halves(here), _checks.halves(there)
+        way = tentative - q
+        foot = q + alpha * way
+        across = (n * way).sum(dim=-1, keepdim=True)
+        none = across == 0
+        across = torch.where(none, 1.0, across)
+        speed = rest * (n * field.velocity(q, p)).sum(dim=-1, keepdim=True)
+        alpha = _on_parabola(torch.where(none, 1.0, speed / across), alpha)
+        q, p = _checks.halves(self._advance(field, here, alpha * rest))
+        off = (n * (q - foot)).sum(dim=-1, keepdim=True)
+        speed = rest * (n * field.velocity(q, p)).sum(dim=-1, keepdim=True)
+        # A ball that grazes hardly moves across the wall: nothing is to be divided by that.
+        speed = torch.where(speed / across > _GRAZING, speed, across)
+        return (alpha - off / speed).clamp(0, 1)
 
     def _ask(self, q: Tensor, tentative: Tensor) -> tuple[Tensor, Tensor]:
         n, alpha = self.walls(q, tentative)
@@ -230,11 +250,23 @@ class Rebound:
         return n, alpha
 
     def _advance(self, field: Field, z: Tensor, dt: Any) -> Tensor:
-        return self.method.read(self.method.step(field, self.method.init(field, z), dt))
+        return advanced(self.method, field, z, dt)
 
     def __repr__(self) -> str:
         more = "" if self.rebounds == 1 else f", rebounds={self.rebounds}"
         return f"Rebound({self.method.name!r}, {type(self.walls).__name__}{more})"
+
+
+def _on_parabola(ratio: Tensor, chord: Tensor) -> Tensor:
+    """When a parabola crosses a wall that its chord crosses at `chord`, in units of the step.
+
+    `ratio` is that of the first speed across the wall to the mean one.  The root between 0 and 1
+    of (ratio - 1) a^2 - ratio a + chord = 0, in the form that does not cancel.
+    """
+    root = (ratio.square() - 4 * (ratio - 1) * chord).clamp(min=1e-30).sqrt()
+    towards = 2 * chord / (ratio.clamp(min=0) + root)
+    away = (root - ratio.clamp(max=0)) / (2 * (1 - ratio.clamp(max=0)))
+    return torch.where(ratio < 0, away, towards).clamp(0, 1)
 
 
 def _rows(hit: Tensor) -> Tensor | None:
@@ -255,24 +287,7 @@ def with_rebound(
     *,
     rebounds: int = 1,
 ) -> Rebound:
-    """Give a method walls to rebound from: takes a step, returns a step.
-
-    Parameters
-    ----------
-    step : str or Integrator
-    walls : callable
-        Maps (q, tentative q) to (n, alpha); see :class:`Walls`.  Learnt ones and known ones alike.
-    rebounds : int
-        Most rebounds in one step.
-
-    Returns
-    -------
-    Rebound
-
-    Raises
-    ------
-    ValueError, TypeError
-        As :class:`Rebound`.
+    """Give a method walls to rebound from: takes a step, returns a step (:class:`Rebound`).
 
     Examples
     --------

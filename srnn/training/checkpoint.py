@@ -128,11 +128,9 @@ def integrator_to_config(integrator: integrators.Integrator | None) -> Any:
     """
     if integrator is None:
         return None
-    if (
-        integrator.name in integrators.available()
-        and integrators.get(integrator.name) == integrator
-    ):
-        return integrator.name
+    name = integrator.name
+    if name in integrators.available() and integrators.get(name) == integrator:
+        return name
     kind, config = type(integrator).__name__, getattr(integrator, "config", None)
     if config is None or integrators.FAMILIES.get(kind) is not type(integrator):
         raise TypeError(

@@ -31,9 +31,8 @@ def _parts(run: Run, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any
     tensors = {f"net.{k}": v for k, v in run.motion.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in run.best.items()}
     tensors["generator"] = run.generator.get_state()
-    for name, starts in (("starts", run.starts), ("held out", run.held_out_starts)):
-        if starts is not None:
-            tensors |= {f"{name}.{k}": v for k, v in starts.state().items()}
+    for name, starts in _starts(run):
+        tensors |= {f"{name}.{k}": v for k, v in starts.state().items()}
     for index, slots in state["state"].items():
         tensors |= {f"optimizer.{index}.{k}": v for k, v in slots.items() if v is not None}
     header = {
@@ -45,6 +44,11 @@ def _parts(run: Run, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any
         "best_loss": run.best_loss,
     }
     return tensors, header
+
+
+def _starts(run: Run) -> list[tuple[str, Any]]:
+    both = (("starts", run.starts), ("held out", run.held_out_starts))
+    return [(name, starts) for name, starts in both if starts is not None]
 
 
 def restore(run: Run, path: Path, fingerprint: str) -> None:
@@ -68,11 +72,8 @@ def restore(run: Run, path: Path, fingerprint: str) -> None:
     _check_parts(run, tensors, header)
 
     def part(prefix: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix)
-        }
+        own = (name for name in tensors if name.startswith(prefix))
+        return {name.removeprefix(prefix): tensors[name] for name in own}
 
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in part("optimizer.").items():
@@ -84,9 +85,8 @@ def restore(run: Run, path: Path, fingerprint: str) -> None:
     if run.scheduler is not None:
         run.scheduler.load_state_dict(header["scheduler"])
     run.generator.set_state(tensors["generator"])
-    for name, starts in (("starts.", run.starts), ("held out.", run.held_out_starts)):
-        if starts is not None:
-            starts.restore(part(name))
+    for name, starts in _starts(run):
+        starts.restore(part(f"{name}."))
     run.history = History(**header["history"])
     run.history.stopped = run.finished  # this call may ask for more epochs than the last
     run.best_loss = float(header["best_loss"])
@@ -120,11 +120,9 @@ def _check_parts(run: Run, tensors: dict[str, Tensor], header: dict[str, Any]) -
                 shapes[f"optimizer.{index}.{slot}"] = () if scalar else tuple(weight.shape)
     kept = {name: tuple(x.shape) for name, x in tensors.items()}
     for name in sorted(shapes.keys() | kept.keys()):
-        if shapes.get(name) != kept.get(name):
-            raise ValueError(
-                f"Expected `{name}` of shape {shapes.get(name, 'nothing')}; "
-                f"got {kept.get(name, 'nothing')}"
-            )
+        own_shape, found_shape = (each.get(name, "nothing") for each in (shapes, kept))
+        if own_shape != found_shape:
+            raise ValueError(f"Expected `{name}` of shape {own_shape}; got {found_shape}")
 
 
 def _slots(run: Run) -> dict[str, bool]:

@@ -116,13 +116,15 @@ def carve(
 ) -> tuple[list[Tensor], int]:
     """Lay tensors of these shapes one after the other into a piece of memory.
 
-    Without memory only its size in bytes is worked out.
+    Without memory only its size in bytes is worked out, and the tensors are on no device.
     """
     width = dtype.itemsize
     at, views = 0, []
     for shape in shapes:
         size = math.prod(shape) * width
-        if memory is not None:
+        if memory is None:
+            views.append(torch.empty(shape, dtype=dtype, device="meta"))
+        else:
             views.append(memory[at : at + size].view(dtype).view(shape))
         at += -(-size // _ALIGN) * _ALIGN + _STAGGER
     return views, at

@@ -1,7 +1,6 @@
 """Which way a rollout is differentiated, and how that is asked for."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +10,8 @@ from srnn.motion.adjoint._function import Pass, run
 from srnn.motion.adjoint._network import Network
 from srnn.motion.adjoint._program import program
 from srnn.motion.adjoint._rates import KernelField
-from srnn.motion.fields import Field, HamiltonianField, VectorField
+from srnn.motion.fields import Field, innermost
 from srnn.motion.integrators import Integrator
-from srnn.motion.scaling import ScaledField, ScaledHamiltonian
 from srnn.nn import HNet
 
 __all__ = ["GRADIENTS", "Gradient", "as_gradient", "fused", "with_kernels"]
@@ -93,12 +91,10 @@ def fused(
     ValueError
         If it was asked for by name and the field or the method has no fused adjoint.
     """
-    net, scale = _network(field)
-    if net is None:
-        _refuse(
-            gradient,
-            f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(_inside(field)).__name__}",
-        )
+    net, scale = innermost(field)
+    # A wrapper may take for dz/dt itself what is a Hamiltonian.
+    if not Network.known(net) or field.separable != (type(net) is HNet):
+        _refuse(gradient, f"the networks srnn.nn.HNet and srnn.nn.ONet; got {type(net).__name__}")
         return None
     if _checks.transformed() or _autocast(z0) or not z0.numel():
         return None  # the plain operations, which PyTorch transforms, compiles and casts
@@ -126,8 +122,9 @@ def fused(
 
 def with_kernels(field: Field, z0: Tensor) -> Field:
     """Return the same field with rates from kernels, where it has any, else the field itself."""
-    net, scale = _network(field)
-    if scale is not None or type(net) is not HNet or _autocast(z0):
+    net, scale = innermost(field)
+    fits = scale is None and type(net) is HNet and Network.known(net) and field.separable
+    if not fits or _autocast(z0):
         return field
     return KernelField(field, Network(net))
 
@@ -146,23 +143,3 @@ def _autocast(z: Tensor) -> bool:
     """Whether PyTorch casts operations on the device of `z` now."""
     kind = z.device.type
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-
-
-def _inside(field: Any) -> Any:
-    """Return what a field of the library is made of; one of another class stands for itself."""
-    if type(field) in (HamiltonianField, ScaledHamiltonian):
-        return field.hamiltonian
-    if type(field) in (VectorField, ScaledField):
-        return field.function
-    return field
-
-
-def _network(field: Any) -> tuple[Any, Any]:
-    """Return the network inside a field, if it has kernels, and its units, if it has any."""
-    net, scale = _inside(field), None
-    if type(net) in (ScaledHamiltonian, ScaledField):
-        scale, net = net.scale, _inside(net)
-    # A class of the library whose motion is that of one of its parts says so.
-    if part := vars(type(net)).get("motion_of_part"):
-        net = getattr(net, part)
-    return (net, scale) if Network.known(net) else (None, None)

@@ -36,15 +36,15 @@ the classical Runge-Kutta method of order 4 otherwise: a splitting or a method i
 is not defined on the augmented ODE, which is no Hamiltonian system in (q, p).
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srnn._types import State, StateSeries
 from srnn.motion import integrators
+from srnn.motion._autograd import network_in
 from srnn.motion.fields import Field
 from srnn.motion.integrators import Integrator, says
 
@@ -105,26 +105,16 @@ def continuous_rollout(
     >>> z0.grad  # cos 1 and sin 1, of the exact flow
     tensor([0.5403, 0.8415], dtype=torch.float64)
     """
-    parameters = _parameters(field, z0)
-    h = dt / substeps
     roll: Any = _Continuous.apply
-    states: Tensor = roll(z0, field, method, h, steps, substeps, *parameters)
+    states: Tensor = roll(
+        z0, field, method, dt / substeps, steps, substeps, *_parameters(field, z0)
+    )
     return states
-
-
-def _module(thing: Any) -> nn.Module | None:
-    """Return the network inside a field or a Hamiltonian, found as `weight_of` finds it."""
-    while not isinstance(thing, nn.Module):
-        inner = getattr(thing, "hamiltonian", None)
-        thing = getattr(thing, "function", None) if inner is None else inner
-        if thing is None:
-            return None
-    return thing
 
 
 def _parameters(field: Field, z0: Tensor) -> list[Tensor]:
     """Weights of the field that require grad."""
-    module = _module(field)
+    module = network_in(field)
     if module is not None:
         return [weight for weight in module.parameters() if weight.requires_grad]
     # A tensor that only a function's closure knows would be left without its gradient in silence.
@@ -194,61 +184,48 @@ class _Continuous(torch.autograd.Function):
 def _solve(
     ctx: Any, states: Tensor, jumps: Tensor, parameters: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Solve the augmented ODE from the last state to the first: dL/dz_0 and dL/dtheta."""
-    rates = _Augmented(ctx.field, states.shape[1:], parameters)
-    augmented: Any = rates  # a Runge-Kutta step asks for no more of a field than its call
+    """Solve the augmented ODE from the last state to the first: dL/dz_0 and dL/dtheta.
+
+    z, the adjoint and the integral are one after the other in a flat tensor.
+    """
+    sizes = [states[0].numel(), states[0].numel(), sum(weight.numel() for weight in parameters)]
+    used = [False] * len(parameters)
+
+    def rates(y: Tensor) -> Tensor:
+        """dy/dt: one evaluation of the field and one vector-Jacobian product."""
+        z, adjoint, _ = y.split(sizes)
+        with torch.enable_grad():
+            z = z.reshape(states.shape[1:]).detach().requires_grad_()
+            slope = ctx.field(z)
+        inputs = (z, *parameters)
+        products: Sequence[Tensor | None] = [None] * len(inputs)
+        if slope.requires_grad:  # a constant field does not
+            products = torch.autograd.grad(
+                slope, inputs, adjoint.reshape(z.shape), allow_unused=True
+            )
+        used[:] = [a or b is not None for a, b in zip(used, products[1:], strict=True)]
+        # A weight's product may have another dtype or device than the states.
+        carried = [
+            y.new_zeros(x.numel()) if product is None else -product.to(y).reshape(-1)
+            for x, product in zip(inputs, products, strict=True)
+        ]
+        return torch.cat((slope.detach().reshape(-1), *carried))
+
     adjoint = torch.zeros_like(states[0])
-    integral = states.new_zeros(sum(weight.numel() for weight in parameters))
+    integral = states.new_zeros(sizes[2])
     for n in range(len(states) - 1, 0, -1):
-        y = rates.pack(states[n], adjoint + jumps[n], integral)
+        y = torch.cat((states[n].reshape(-1), (adjoint + jumps[n]).reshape(-1), integral))
         for _ in range(ctx.substeps):
-            y = ctx.solver.step(augmented, y, -ctx.h)
-        _, adjoint, integral = rates.unpack(y)
+            y = ctx.solver.step(rates, y, -ctx.h)  # which asks no more of a field than its call
+        _, flat, integral = y.split(sizes)
+        adjoint = flat.reshape(adjoint.shape)
     pieces = integral.split([weight.numel() for weight in parameters])
     return adjoint + jumps[0], [
         # None where the field does not depend on a weight, as autograd has it.  A copy, since the
         # gradients of two weights are not to share their memory.
-        piece.reshape(weight.shape).to(weight, copy=True) if used else None
-        for piece, weight, used in zip(pieces, parameters, rates.used, strict=True)
+        piece.reshape(weight.shape).to(weight, copy=True) if known else None
+        for piece, weight, known in zip(pieces, parameters, used, strict=True)
     ]
-
-
-class _Augmented:
-    """The augmented ODE: z, the adjoint and the integral, one after the other in a flat tensor."""
-
-    def __init__(self, field: Field, shape: Sequence[int], parameters: Sequence[Tensor]) -> None:
-        self.field, self.shape, self.parameters = field, tuple(shape), tuple(parameters)
-        self.size = math.prod(self.shape)
-        self.used = [False] * len(self.parameters)
-
-    @staticmethod
-    def pack(*parts: Tensor) -> Tensor:
-        return torch.cat([part.reshape(-1) for part in parts])
-
-    def unpack(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        z, adjoint = y[: self.size], y[self.size : 2 * self.size]
-        return z.reshape(self.shape), adjoint.reshape(self.shape), y[2 * self.size :]
-
-    def __call__(self, y: Tensor) -> Tensor:
-        """dy/dt: one evaluation of the field and one vector-Jacobian product."""
-        z, adjoint, _ = self.unpack(y)
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            slope = self.field(z)
-        inputs = (z, *self.parameters)
-        products: Sequence[Tensor | None] = [None] * len(inputs)
-        if slope.requires_grad:  # a constant field does not
-            products = torch.autograd.grad(slope, inputs, adjoint, allow_unused=True)
-        for i, product in enumerate(products[1:]):
-            self.used[i] = self.used[i] or product is not None
-        return self.pack(
-            slope.detach(),
-            *(
-                # A weight's product may have another dtype or device than the states.
-                y.new_zeros(x.numel()) if product is None else -product.to(y)
-                for x, product in zip(inputs, products, strict=True)
-            ),
-        )
 
 
 def _refusing_second_derivatives(

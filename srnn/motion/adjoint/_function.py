@@ -12,8 +12,7 @@ from torch import Tensor
 from srnn._checks import transformed
 from srnn.motion.adjoint._buffers import Lease, lease
 from srnn.motion.adjoint._fixed_point import check_range, has_numbers, in_units, unit_for
-from srnn.motion.adjoint._network import Kernel, Network
-from srnn.motion.adjoint._plain import differentiated
+from srnn.motion.adjoint._network import Kernel, Network, differentiated
 from srnn.motion.adjoint._program import Program
 from srnn.motion.adjoint._sweep import Keep, Memory, backward, forward
 
@@ -24,11 +23,12 @@ _DRIFT = 1e-3
 # Activations of a rollout up to this many bytes are kept for its backward pass; of a larger one
 # they are computed again.
 _STORED = 1 << 28
+_NOTHING = Keep(inputs=False, activations=False)
 _KEEP = {
     "stored": Keep(inputs=True, activations=True),
     "recompute": Keep(inputs=True, activations=False),
-    "reversible": Keep(inputs=False, activations=False),
-    "reversible-exact": Keep(inputs=False, activations=False),
+    "reversible": _NOTHING,
+    "reversible-exact": _NOTHING,
 }
 
 
@@ -54,10 +54,7 @@ class Pass:
         # The layout keeps the program alive, and so its identity its own.
         threads = torch.get_num_threads()  # the size of a batch's pieces depends on it
         key = (self.network.layout, id(self.program), len(like), keep, like.dtype, threads)
-        (memory, _), loan = lease(
-            self.network.net, key, like, lambda: lay(None).bytes, lambda m: (lay(m), self.program)
-        )
-        return memory, loan
+        return lease(self.network.net, key, like, lambda: lay(None).bytes, lay)
 
     def keep(self, kernels: dict[int, Kernel], batch: int, width: int) -> Keep:
         """Choose what a forward pass leaves for the backward one."""
@@ -81,8 +78,7 @@ def run(task: Pass, z0: Tensor) -> Tensor:
         states: Tensor = _Rollout.apply(task, z0, *weights)  # type: ignore[no-untyped-call]
         return states
     kernels = task.kernels(weights)
-    keep = Keep(inputs=False, activations=False)
-    memory, loan = task.memory(kernels, z0, keep)
+    memory, loan = task.memory(kernels, z0, _NOTHING)
     states, _ = _integrate(task, memory, kernels, z0.detach(), _unit(task, z0))
     loan.release()
     return states
@@ -97,7 +93,7 @@ def _integrate(
 ) -> tuple[Tensor, Tensor | None]:
     """Return all states, and with a `unit` the last one in whole units."""
     out = z0.new_empty(task.program.steps + 1, *z0.shape)
-    whole = forward(memory, task.network, task.program, kernels, z0, out, unit)
+    whole = forward(memory, task.network, kernels, z0, out, unit)
     if unit is not None:
         check_range(out, unit)
     return out, whole
@@ -112,14 +108,12 @@ class _Rollout(torch.autograd.Function):
         unit = _unit(task, z0)
         memory, loan = task.memory(kernels, z0, keep)
         out, whole = _integrate(task, memory, kernels, z0, unit)
-        if not (keep.inputs or keep.activations):
+        if keep == _NOTHING:
             loan.release()
         ctx.task, ctx.learning, ctx.unit, ctx.keep = task, learning, unit, keep
-        ctx.left = [(memory, loan, kernels)]
-        last = None
+        ctx.left, ctx.last = [(memory, loan, kernels)], None
         if task.mode in ("reversible", "reversible-exact"):
-            last = out[-1].clone() if whole is None else whole
-        ctx.last = last
+            ctx.last = out[-1].clone() if whole is None else whole
         ctx.save_for_backward(z0, *weights)
         return out
 
@@ -129,19 +123,17 @@ class _Rollout(torch.autograd.Function):
         z0, *weights = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or transformed(cotangents):
-            return (
-                None,
-                *differentiated(
-                    lambda start, *own: task.network.plain(task.program, start, own),
-                    (z0, *weights),
-                    cotangents,
-                    needed,
-                ),
-            )
+
+            def plain(start: Tensor, *own: Tensor) -> Tensor:
+                return task.network.plain(task.program, start, own)
+
+            return None, *differentiated(plain, (z0, *weights), cotangents, needed)
         # Taken out at once: of two threads that go back through one graph the other has to do with
         # the states alone, as a second backward pass has, and a reversible run.
-        left: tuple[Any, Any, Any] = _taken(ctx.left)
-        memory, loan, kernels = left
+        try:
+            memory, loan, kernels = ctx.left.pop()
+        except IndexError:
+            loan = None
         if loan is None or loan.block is None:
             kernels = task.kernels(weights)
             keep = ctx.keep if ctx.last is not None else _KEEP["recompute"]
@@ -149,35 +141,29 @@ class _Rollout(torch.autograd.Function):
             if ctx.last is None:
                 _integrate(task, memory, kernels, z0)
         gradient, learnt, rebuilt = backward(
-            memory,
-            task.network,
-            task.program,
-            kernels,
-            cotangents,
-            ctx.last,
-            ctx.learning,
-            ctx.unit,
+            memory, task.network, kernels, cotangents, ctx.last, ctx.learning, ctx.unit
         )
         loan.release()
-        if rebuilt is not None and ctx.unit is None:
-            _watch(rebuilt, z0, ctx.last)
-        elif rebuilt is not None:
-            _compare(rebuilt, z0, ctx.unit)
+        if rebuilt is not None and has_numbers(z0):
+            _watch(rebuilt, z0, ctx.last, ctx.unit)
         gradients: list[Tensor | None] = [gradient]
         gradients += learnt if ctx.learning else [None] * len(weights)
         return (None, *(g if need else None for g, need in zip(gradients, needed, strict=True)))
 
 
-def _taken(left: list[tuple[Any, Any, Any]]) -> tuple[Any, Any, Any]:
-    try:
-        return left.pop()
-    except IndexError:
-        return None, None, None
+def _watch(rebuilt: Tensor, z0: Tensor, last: Tensor, unit: float | None) -> None:
+    """Warn where the states that were rebuilt are not those of the forward pass.
 
-
-def _watch(rebuilt: Tensor, z0: Tensor, last: Tensor) -> None:
-    """Warn where the states that were rebuilt are not those of the forward pass."""
-    if not has_numbers(z0):
+    In whole numbers any difference says that a product did not repeat to the last bit.
+    """
+    if unit is not None:
+        if not torch.equal(rebuilt, in_units(z0, unit)):
+            warnings.warn(
+                "Rebuilding the states in whole numbers did not give the initial states again, "
+                "since the products of matrices on this device, or with another number of threads, "
+                "are not the same each time. gradient='recompute' does not depend on it.",
+                stacklevel=2,
+            )
         return
     drift = float((rebuilt - z0).abs().max())
     size = float(z0.abs().max()) or float(last.abs().max())
@@ -186,16 +172,5 @@ def _watch(rebuilt: Tensor, z0: Tensor, last: Tensor) -> None:
             f"Rebuilding the states backwards missed the initial states by {drift:.2g}, where the "
             f"largest entry is {size:.2g}: the gradient is off too. "
             "gradient='reversible-exact' rebuilds them to the last bit, 'recompute' keeps them.",
-            stacklevel=2,
-        )
-
-
-def _compare(rebuilt: Tensor, z0: Tensor, unit: float) -> None:
-    """Warn where whole numbers were not rebuilt: a product did not repeat to the last bit."""
-    if has_numbers(z0) and not torch.equal(rebuilt, in_units(z0, unit)):
-        warnings.warn(
-            "Rebuilding the states in whole numbers did not give the initial states again, since "
-            "the products of matrices on this device, or with another number of threads, are not "
-            "the same each time. gradient='recompute' does not depend on it.",
             stacklevel=2,
         )

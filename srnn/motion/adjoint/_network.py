@@ -1,6 +1,6 @@
 """What the fused adjoint can do for a field and a method."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from srnn.nn.hnet import _ScalarNet
 from srnn.nn.mlp import input_gradient
 from srnn.nn.quadratic import QuadraticForm
 
-__all__ = ["Network", "Rate"]
+__all__ = ["Network", "Rate", "differentiated"]
 
 _METHODS = {"forward", "gradient", "input_gradient", "kinetic_gradient", "potential_gradient"}
 
@@ -94,11 +94,8 @@ class Network:
 
     def split(self, weights: Sequence[Tensor]) -> list[list[Tensor]]:
         """Weights by part."""
-        parts, at = [], 0
-        for part in self.parts:
-            parts.append(list(weights[at : at + len(part)]))
-            at += len(part)
-        return parts
+        rest = iter(weights)
+        return [[next(rest) for _ in part] for part in self.parts]
 
     def kernels(self, weights: Sequence[Tensor], rates: Sequence[int]) -> dict[int, Kernel]:
         """Make the kernel of each rate."""
@@ -143,6 +140,25 @@ class Network:
         for weight, bias in zip(weights[0:-2:2], weights[1:-2:2], strict=True):
             x = torch.tanh(nn.functional.linear(x, weight, bias))
         return nn.functional.linear(x, weights[-2][outputs], weights[-1][outputs])
+
+
+def differentiated(
+    function: Callable[..., Tensor],
+    tensors: Sequence[Tensor],
+    cotangent: Tensor,
+    needed: Sequence[bool],
+) -> list[Tensor | None]:
+    """Carry a cotangent of ``function(*tensors)`` back to those tensors that are `needed`.
+
+    The result can be differentiated again where the caller's backward pass is to be.
+    """
+    further = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Views: the way back ends here, also where one tensor was computed from another.
+        own = [x.view_as(x) for x in tensors]
+        inputs = [x for x, need in zip(own, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(function(*own), inputs, cotangent, create_graph=further))
+    return [next(found) if need else None for need in needed]
 
 
 def _altered(module: nn.Module) -> bool:

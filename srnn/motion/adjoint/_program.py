@@ -86,16 +86,13 @@ class Program:
     @property
     def evaluations(self) -> int:
         """How many rates are computed."""
-        last = self.step(self.steps * self.substeps - 1)
-        return last.before + _evaluations(last.operations)
+        return sum(1 for _ in self.order)
 
     @property
     def order(self) -> Iterator[int]:
         """The rate of each evaluation."""
-        for step in self.forwards():
-            for operation in step.operations:
-                if isinstance(operation, Evaluate):
-                    yield operation.rate
+        every = (operation for step in self.forwards() for operation in step.operations)
+        return (operation.rate for operation in every if isinstance(operation, Evaluate))
 
     @property
     def rates(self) -> list[int]:

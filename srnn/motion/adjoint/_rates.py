@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 
 from srnn._checks import transformed
-from srnn.motion.adjoint._network import Kernel, Network
-from srnn.motion.adjoint._plain import differentiated
+from srnn.motion.adjoint._network import Kernel, Network, differentiated
 from srnn.motion.adjoint._program import FORCE, VELOCITY
-from srnn.motion.fields import Field
+from srnn.motion.fields import Field, HamiltonianField
 
 __all__ = ["KernelField"]
 
 
-class KernelField:
+class KernelField(HamiltonianField):
     """A separable H-NET's field whose rates come from kernels.
 
     Parameters
@@ -31,17 +30,10 @@ class KernelField:
         Its weights must not change while this is in use.
     """
 
-    separable = True
-
     def __init__(self, field: Field, network: Network) -> None:
+        super().__init__(field.hamiltonian)
         self.field, self.network = field, network
-        self.dim, self.hamiltonian = field.dim, field.hamiltonian
         self.kernels = network.kernels(network.weights, (VELOCITY, FORCE))
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """dz/dt of the states `z`."""
-        q, p = z[..., : self.dim], z[..., self.dim :]
-        return torch.cat((self.velocity(q, p), self.force(q, p)), dim=-1)
 
     def velocity(self, q: Tensor, p: Tensor) -> Tensor:
         """dq/dt."""
@@ -90,16 +82,12 @@ class _Rate(torch.autograd.Function):
         x, *weights = ctx.saved_tensors
         needed: Sequence[bool] = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled() or transformed(cotangent):
-            return (
-                None,
-                None,
-                *differentiated(
-                    lambda at, *own: ctx.network.value(own, at, slice(None)),
-                    (x, *weights),
-                    cotangent,
-                    needed,
-                ),
-            )
+
+            def plain(at: Tensor, *own: Tensor) -> Tensor:
+                value: Tensor = ctx.network.value(own, at, slice(None))
+                return value
+
+            return None, None, *differentiated(plain, (x, *weights), cotangent, needed)
         given, kept, work = ctx.left
         kernel: Kernel = ctx.kernel
         pulled = cotangent.reshape(-1, x.shape[-1]).T

@@ -29,12 +29,44 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from srnn.motion.adjoint._form import Form
-from srnn.motion.adjoint._products import add, write
-
 __all__ = ["DeepKernel", "ShallowKernel", "quadratic_part", "scalar_kernel", "slope"]
 
 slope = torch.ops.aten.sigmoid_backward.grad_input  # (g, sigma) to g sigma (1 - sigma)
+
+
+class Form:
+    """The gradient A x + b of a quadratic form, added to that of a network.
+
+    Parameters
+    ----------
+    matrix : Tensor, shape (inputs, inputs)
+        A is its symmetric part.
+    vector : Tensor, shape (inputs,)
+        b.
+    """
+
+    def __init__(self, matrix: Tensor, vector: Tensor) -> None:
+        self.matrix = torch.cat(((matrix + matrix.T) / 2, vector[:, None]), dim=1)
+
+    def sum(self) -> Tensor:
+        """Begin the sum that `adjoint` adds to."""
+        return torch.zeros_like(self.matrix.T, memory_format=torch.contiguous_format)
+
+    def value(self, x: Tensor, out: Tensor) -> None:
+        """Add the gradient at `x`, shape (inputs + 1, trajectories), last row ones, to `out`."""
+        out.addmm_(self.matrix, x)
+
+    def adjoint(self, x: Tensor, cotangent: Tensor, into: Tensor, total: Tensor | None) -> None:
+        """Add the cotangent of `x` to `into`, and that of matrix and vector to `total`."""
+        into.addmm_(self.matrix[:, :-1], cotangent)
+        if total is not None:
+            total.addmm_(x, cotangent.T)
+
+    @staticmethod
+    def gradients(total: Tensor) -> list[Tensor]:
+        """Turn the sum into the gradients of matrix and vector."""
+        product = total[:-1]
+        return [(product + product.T) / 2, total[-1]]
 
 
 def quadratic_part(weights: Sequence[Tensor]) -> list[Tensor]:
@@ -68,12 +100,11 @@ class ShallowKernel:
         self.form, self.row = form, row
         self.width, self.inputs = matrix.shape
         self.outputs = self.inputs
-        first = torch.cat((2 * matrix, 2 * bias[:, None]), dim=1)
-        self.hat = first[:, :-1]
+        self.first = torch.cat((2 * matrix, 2 * bias[:, None]), dim=1)
+        self.hat = self.first[:, :-1]
         # The row goes into the matrix, so that m is multiplied by nothing else.
-        last = row[:, None] * self.hat
-        self.first, self.last = first, last
-        self.down, self.last_down = self.first[:, :-1].T, self.last.T
+        self.last = row[:, None] * self.hat
+        self.down, self.last_down = self.hat.T, self.last.T
 
     def kept(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of what one evaluation leaves for its adjoint: sigma and m."""
@@ -86,13 +117,13 @@ class ShallowKernel:
     def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
         """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
         s, m = kept
-        write(self.first, x, s)
+        torch.mm(self.first, x, out=s)
         torch.sigmoid(s, out=s)
         torch.addcmul(s, s, s, value=-1, out=m)
 
     def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write the gradient at `x`, after `activate`."""
-        write(self.last_down, kept[1], out)
+        torch.mm(self.last_down, kept[1], out=out)
         if self.form is not None:
             self.form.value(x, out)
 
@@ -114,13 +145,13 @@ class ShallowKernel:
         s, m = kept
         delta, delta_rows = work
         if sums is not None:
-            add(cotangent, m.T, sums[1])
-        write(self.last, cotangent, delta)
+            sums[1].addmm_(cotangent, m.T)
+        torch.mm(self.last, cotangent, out=delta)
         torch.addcmul(delta, delta, s, value=-2, out=delta)
         delta.mul_(m)
         if sums is not None:
-            add(x, delta_rows, sums[0])
-        add(self.down, delta, into)
+            sums[0].addmm_(x, delta_rows)
+        into.addmm_(self.down, delta)
         if self.form is not None:
             self.form.adjoint(x, cotangent, into, None if sums is None else sums[2])
 
@@ -137,20 +168,14 @@ class DeepKernel:
     """Of several hidden layers; arrays have trajectories first."""
 
     def __init__(
-        self,
-        matrices: Sequence[Tensor],
-        biases: Sequence[Tensor],
-        row: Tensor,
-        form: Form | None,
+        self, matrices: Sequence[Tensor], biases: Sequence[Tensor], row: Tensor, form: Form | None
     ) -> None:
         self.form, self.row = form, row
         self.depth = len(matrices)
         self.widths = [len(w) for w in matrices]
         self.inputs = self.outputs = matrices[0].shape[1]
         self.first = torch.cat((2 * matrices[0], 2 * biases[0][:, None]), dim=1)
-        # Further matrices are used as they are, and their products multiplied by 4.
         self.matrices = [self.first[:, :-1], *matrices[1:]]
-        self.scales = [1.0, *[4.0] * (self.depth - 1)]
         self.biases = [2 * (b - w.sum(dim=1)) for w, b in zip(matrices, biases, strict=True)]
 
     def kept(self, rows: int) -> list[tuple[int, ...]]:
@@ -159,20 +184,28 @@ class DeepKernel:
 
     def work(self, rows: int) -> list[tuple[int, ...]]:
         """Shapes of intermediate numbers, three for each layer."""
-        return [(rows, n) for n in (*self.widths, *self.widths, *self.widths)]
+        return [(rows, n) for n in 3 * self.widths]
 
     def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
         """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
         depth = self.depth
-        write(x.T, self.first.T, kept[0])
+        torch.mm(x.T, self.first.T, out=kept[0])
         torch.sigmoid(kept[0], out=kept[0])
         for k in range(1, depth):
             s = kept[k]
             s.copy_(self.biases[k].expand_as(s))
-            add(kept[k - 1], self.matrices[k].T, s, scale=4)
+            s.addmm_(kept[k - 1], self.matrices[k].T, alpha=4)
             torch.sigmoid(s, out=s)
         for k in reversed(range(1, depth)):
             self._below(k, kept, work, kept[depth + k - 1])
+
+    @staticmethod
+    def _product(a: Tensor, b: Tensor, k: int, out: Tensor) -> None:
+        """Write a b, of the matrix with index `k`; further ones are as they were, 4 times less."""
+        if k == 0:
+            torch.mm(a, b, out=out)
+        else:
+            torch.addmm(out, a, b, beta=0, alpha=4.0, out=out)
 
     def _gated(self, k: int, kept: list[Tensor], out: Tensor) -> None:
         """Write r of the layer with index `k`."""
@@ -183,12 +216,12 @@ class DeepKernel:
     def _below(self, k: int, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write v below the layer with index `k`, from v above it."""
         self._gated(k, kept, work[k])
-        write(work[k], self.matrices[k], out, scale=self.scales[k])
+        self._product(work[k], self.matrices[k], k, out)
 
     def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write the gradient at `x`, after `activate`."""
         self._gated(0, kept, work[0])
-        write(self.matrices[0].T, work[0].T, out)
+        torch.mm(self.matrices[0].T, work[0].T, out=out)
         if self.form is not None:
             self.form.value(x, out)
 
@@ -219,13 +252,13 @@ class DeepKernel:
         up = cotangent.T
         for k in range(depth):
             s, rho, spare = kept[k], work[k], work[2 * depth + k]
-            write(up, self.matrices[k].T, rho, scale=self.scales[k])
+            self._product(up, self.matrices[k].T, k, rho)
             if sums is not None:
                 self._gated(k, kept, spare)
                 if k == 0:
-                    add(cotangent, spare, sums[0][:-1])
+                    sums[0][:-1].addmm_(cotangent, spare)
                 else:
-                    add(spare.T, up, sums[k], scale=4)
+                    sums[k].addmm_(spare.T, up, alpha=4)
             if k < depth - 1:
                 up = work[depth + k]
                 slope(rho, s, grad_input=up)
@@ -243,18 +276,18 @@ class DeepKernel:
                 torch.addcmul(kappa, kappa, s, value=-2, out=kappa)
             else:
                 tau = work[depth + k]
-                write(delta, self.matrices[k + 1], tau, scale=4)
+                self._product(delta, self.matrices[k + 1], k + 1, tau)
                 tau += kappa
                 torch.addcmul(tau, kappa, s, value=-2, out=kappa)
             delta = kappa
             slope(kappa, s, grad_input=delta)
             if sums is not None:
                 if k == 0:
-                    add(x, delta, sums[0])
+                    sums[0].addmm_(x, delta)
                 else:
-                    add(delta.T, kept[k - 1], sums[k], scale=4)
+                    sums[k].addmm_(delta.T, kept[k - 1], alpha=4)
                     sums[depth + k] += delta.sum(dim=0)
-        add(self.matrices[0].T, delta.T, into)
+        into.addmm_(self.matrices[0].T, delta.T)
         if self.form is not None:
             self.form.adjoint(x, cotangent, into, None if sums is None else sums[-1])
 

@@ -4,6 +4,7 @@ Trajectories do not depend on each other, so a batch is worked through in pieces
 numbers stay in a processor's cache.  Within a piece arrays have features first.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -63,14 +64,10 @@ class _Views:
         rows: int,
         dtype: torch.dtype,
     ) -> None:
-        two_d = 2 * network.dim
-        shapes: list[tuple[int, ...]] = [(two_d, rows), (two_d, rows)]
+        shapes: list[tuple[int, ...]] = [(2 * network.dim, rows), (2 * network.dim, rows)]
         for kernel in kernels.values():
-            shapes += [(kernel.outputs, rows), (kernel.outputs, rows)]
-            shapes += [*kernel.kept(rows), *kernel.work(rows)]
+            shapes += 2 * [(kernel.outputs, rows)] + kernel.kept(rows) + kernel.work(rows)
         views, self.bytes = carve(memory, shapes, dtype)
-        if memory is None:
-            return
         take = iter(views)
         self.state, self.cotangent = next(take), next(take)
         self.rates = {}
@@ -79,16 +76,20 @@ class _Views:
             value, cotangent = next(take), next(take)
             kept = [next(take) for _ in kernel.kept(rows)]
             work = [next(take) for _ in kernel.work(rows)]
-            self.rates[rate] = _Rate(
-                value,
-                cotangent,
-                kept,
-                [*work, *(x.T for x in work)],
-                self.state[of.changes],
-                self.state[of.reads],
-                self.cotangent[of.changes],
-                self.cotangent[of.reads],
-            )
+            ends = [
+                x[rows] for x in (self.state, self.cotangent) for rows in (of.changes, of.reads)
+            ]
+            self.rates[rate] = _Rate(value, cotangent, kept, [*work, *(x.T for x in work)], *ends)
+
+
+class _Work(NamedTuple):
+    """A piece of the batch, and the memory for it."""
+
+    piece: slice
+    views: _Views
+    inputs: tuple[Tensor, ...]  # of the rates, with the row of ones
+    places: list[Tensor]  # the same without it
+    kept: list[list[Tensor]] | None  # for the adjoint of each evaluation
 
 
 class Memory:
@@ -115,6 +116,7 @@ class Memory:
         keep: Keep,
         dtype: torch.dtype,
     ) -> None:
+        self.program = program
         self.pieces = _pieces(batch)
         sizes = [piece.stop - piece.start for piece in self.pieces]
         views = {r: _Views(memory, network, kernels, r, dtype) for r in set(sizes)}
@@ -124,16 +126,13 @@ class Memory:
         count = program.evaluations if keep.inputs else 1
         # The rates' inputs, with a row of ones; of all evaluations or of the present one.
         self.inputs: list[Tensor] = []
-        self.kept: list[list[list[Tensor]]] = []
+        self.kept: list[list[list[Tensor]] | None] = []
         for rows in sizes:
             self.inputs += self._more(memory, [(count, inputs, rows)], dtype)
-            if keep.activations:
-                shapes = [s for rate in program.order for s in kernels[rate].kept(rows)]
-                take = iter(self._more(memory, shapes, dtype))
-                if memory is not None:
-                    self.kept.append(
-                        [[next(take) for _ in kernels[rate].kept(rows)] for rate in program.order]
-                    )
+            shapes = [kernels[rate].kept(rows) for rate in program.order if keep.activations]
+            take = iter(self._more(memory, [shape for each in shapes for shape in each], dtype))
+            kept = [[next(take) for _ in each] for each in shapes]
+            self.kept.append(kept if keep.activations else None)
 
     def _more(
         self, memory: Tensor | None, shapes: list[tuple[int, ...]], dtype: torch.dtype
@@ -142,36 +141,33 @@ class Memory:
         self.bytes += size
         return views
 
-    def ready(self) -> None:
-        """Write the rows of ones, which another layout of the same memory may have written to."""
-        for inputs in self.inputs:
-            inputs[:, -1] = 1
+    def work(self) -> Iterator[_Work]:
+        """Go through the pieces of the batch."""
+        for given in self.inputs:
+            given[:, -1] = 1  # another layout of the same memory may have written to the ones
+        parts = zip(self.pieces, self.views, self.inputs, self.kept, strict=True)
+        for piece, views, given, kept in parts:
+            inputs = given.unbind()
+            yield _Work(piece, views, inputs, [x[:-1] for x in inputs], kept)
 
 
 def forward(
     memory: Memory,
     network: Network,
-    program: Program,
     kernels: dict[int, Kernel],
     z0: Tensor,
     out: Tensor,
     unit: float | None = None,
 ) -> Tensor | None:
     """Integrate from `z0`, write every state to `out`; return the last in whole units, if asked."""
-    memory.ready()
     out[0] = z0
     whole = None if unit is None else torch.empty_like(z0, dtype=torch.int64)
     signs = {rate: network.rates[rate].sign for rate in kernels}
-    for index, (piece, views) in enumerate(zip(memory.pieces, memory.views, strict=True)):
-        fixed = None
+    for piece, views, inputs, everywhere, kept_all in memory.work():
         views.state.copy_(z0[piece].T)
-        if unit is not None:
-            fixed = FixedPoint(views.state, unit)
+        fixed = None if unit is None else FixedPoint(views.state, unit)
         states = out[:, piece].mT
-        inputs = memory.inputs[index].unbind()
-        everywhere = [x[:-1] for x in inputs]
-        kept_all = memory.kept[index] if memory.kept else None
-        for step in program.forwards():
+        for step in memory.program.forwards():
             for operation in step.operations:
                 rate = operation.rate
                 mine, kernel = views.rates[rate], kernels[rate]
@@ -198,7 +194,6 @@ def forward(
 def backward(
     memory: Memory,
     network: Network,
-    program: Program,
     kernels: dict[int, Kernel],
     cotangents: Tensor,
     last: Tensor | None,
@@ -210,26 +205,21 @@ def backward(
     With the `last` state all others are rebuilt from it, and the first is returned; with `unit`
     it is given, and returned, in whole units.
     """
-    memory.ready()
     result = torch.empty_like(cotangents[0], memory_format=torch.contiguous_format)
     rebuilt = None if last is None else torch.empty_like(last)
     rates = network.rates
     by_part = {rates[rate].part: kernel for rate, kernel in kernels.items()}
     sums = {part: kernel.sums() for part, kernel in by_part.items()} if learning else {}
-    for index, (piece, views) in enumerate(zip(memory.pieces, memory.views, strict=True)):
+    for piece, views, inputs, everywhere, kept_all in memory.work():
         fixed = None
-        if last is not None and unit is None:
-            views.state.copy_(last[piece].T)
-        elif last is not None:
-            assert unit is not None
+        if last is not None and unit is not None:
             fixed = FixedPoint(views.state, unit, last[piece].T.clone())
+        elif last is not None:
+            views.state.copy_(last[piece].T)
         cotangent = views.cotangent
         cotangent.zero_()
         given = cotangents[:, piece].mT
-        inputs = memory.inputs[index].unbind()
-        everywhere = [x[:-1] for x in inputs]
-        kept_all = memory.kept[index] if memory.kept else None
-        for step in program.backwards():
+        for step in memory.program.backwards():
             if step.emits:
                 cotangent += given[step.emits]
             for operation in reversed(step.operations):
@@ -265,10 +255,5 @@ def backward(
         result[piece] = cotangent.T
         if rebuilt is not None:
             rebuilt[piece] = views.state.T if fixed is None else fixed.whole.T
-    gradients = [
-        gradient
-        for part in range(len(network.parts))
-        if learning
-        for gradient in by_part[part].weight_gradients(sums[part])
-    ]
+    gradients = [g for part in sorted(sums) for g in by_part[part].weight_gradients(sums[part])]
     return result, gradients, rebuilt

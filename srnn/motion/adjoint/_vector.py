@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from srnn.motion.adjoint._products import add, write
 from srnn.motion.adjoint._scalar import slope
 
 __all__ = ["VectorKernel"]
@@ -36,8 +35,7 @@ class VectorKernel:
         self.inputs, self.every = matrices[0].shape[1], len(matrices[-1])
         self.chosen = outputs
         hats = [(2 if k == 0 else 4) * w for k, w in enumerate(matrices[:-1])]
-        self.first = torch.cat((hats[0], 2 * biases[0][:, None]), dim=1)
-        self.forward = [self.first, *hats[1:]]
+        self.forward = [torch.cat((hats[0], 2 * biases[0][:, None]), dim=1), *hats[1:]]
         self.biases = [(2 * (b - w.sum(1)))[:, None] for w, b in zip(matrices, biases, strict=True)]
         self.down = [w.T for w in hats]
         last = matrices[-1][outputs]
@@ -55,16 +53,16 @@ class VectorKernel:
 
     def activate(self, x: Tensor, kept: list[Tensor], work: list[Tensor]) -> None:
         """Evaluate at `x`, shape (inputs + 1, trajectories), all that the adjoint needs."""
-        write(self.first, x, kept[0])
+        torch.mm(self.forward[0], x, out=kept[0])
         torch.sigmoid(kept[0], out=kept[0])
         for k in range(1, self.depth):
-            write(self.forward[k], kept[k - 1], kept[k])
+            torch.mm(self.forward[k], kept[k - 1], out=kept[k])
             kept[k] += self.biases[k]
             torch.sigmoid(kept[k], out=kept[k])
 
     def value(self, x: Tensor, kept: list[Tensor], work: list[Tensor], out: Tensor) -> None:
         """Write the outputs at `x`, after `activate`."""
-        write(self.last, kept[-1], out)
+        torch.mm(self.last, kept[-1], out=out)
         out += self.bias
 
     def sums(self) -> list[Tensor]:
@@ -87,20 +85,20 @@ class VectorKernel:
         """Add the cotangent of `x` to `into`, and those of the weights to `sums`."""
         depth = self.depth
         if sums is not None:
-            add(cotangent, kept[-1].T, sums[depth][self.chosen])
+            sums[depth][self.chosen].addmm_(cotangent, kept[-1].T)
             sums[-1][self.chosen] += cotangent.sum(dim=1)
         for k in reversed(range(depth)):
             delta = work[k]
-            if k == depth - 1:
-                write(self.last_down, cotangent, delta)
-            else:
-                write(self.down[k + 1], work[k + 1], delta)
+            above = (
+                (self.last_down, cotangent) if k == depth - 1 else (self.down[k + 1], work[k + 1])
+            )
+            torch.mm(*above, out=delta)
             slope(delta, kept[k], grad_input=delta)
             if sums is not None:
-                add(kept[k - 1] if k else x, delta.T, sums[k])
+                sums[k].addmm_(kept[k - 1] if k else x, delta.T)
                 if k:
                     sums[depth + k] += delta.sum(dim=1)
-        add(self.down[0], work[0], into)
+        into.addmm_(self.down[0], work[0])
 
     def weight_gradients(self, sums: list[Tensor]) -> list[Tensor]:
         """Turn the sums of products into gradients, in the order of the weights."""

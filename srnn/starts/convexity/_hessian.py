@@ -13,9 +13,11 @@ from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
 from srnn.motion._autograd import differentiates
 from srnn.motion.fields import as_field
-from srnn.motion.flow_map import flow_map, rows_at_once
+from srnn.motion.flow_map import along_basis, flow_map, rows_at_once
+from srnn.motion.integrators import says
 from srnn.motion.motion import Motion
 from srnn.nn.network import asked
+from srnn.starts.iso._problem import Problem
 
 __all__ = ["Conditioning", "IsoHessian", "conditioning", "iso_hessian"]
 
@@ -60,7 +62,8 @@ class IsoHessian:
     @property
     def smallest(self) -> PerTrajectory:
         """Smallest eigenvalue of the Hessian; NaN where the Hessian is not finite."""
-        return smallest_of(self.total)
+        smallest: Tensor = _eigenvalues(self.total)[..., 0]
+        return smallest
 
 
 @differentiates
@@ -123,88 +126,82 @@ def iso_hessian(
     >>> bool((exact.curvature == 0).all())  # no residual, no curvature of it
     True
     """
-    loss = IsoLoss.of(field, integrator, z0, observed, dt, loss_from, weights, substeps)
-    return loss.hessian(z0.detach())
+    problem = iso_problem(field, integrator, z0, observed, dt, loss_from, weights, substeps)
+    return hessian(problem, z0.detach())
 
 
-@dataclass(frozen=True)
-class IsoLoss:
-    """The ISO loss of a set of trajectories, with everything in it but the initial states."""
-
-    motion: Motion
-    observed: Observed
-    dt: float
-    substeps: int
-
-    @classmethod
-    def of(
-        cls,
-        field: Any,
-        integrator: Any,
-        z0: Any,
-        observed: Any,
-        dt: float | None,
-        loss_from: int,
-        weights: Tensor | None,
-        substeps: int,
-    ) -> "IsoLoss":
-        """Check everything that a user passes."""
-        _exact_second_derivatives(integrator)
-        z0 = batch_of_states(z0, field)
-        if isinstance(observed, Trajectories):
-            if dt is not None and not _checks.same_spacing(observed.dt, _checks.time_step(dt)):
-                raise ValueError(
-                    f"Expected `dt` to be that of the trajectories, {observed.dt!r}; got {dt!r}. "
-                    "Leave it out."
-                )
-            values, dt = observed.values, observed.dt
-        else:
-            values = _checks.float_tensor(observed, "observed")
-            if dt is None:
-                raise ValueError("Expected `dt`, the time between two states of a plain tensor.")
-        if values.ndim != 3 or values.shape[1:] != z0.shape or len(values) < 2:
-            raise ValueError(
-                "Expected `observed` to have shape (time, batch, 2*dim) with at least two times "
-                f"and (batch, 2*dim) = {tuple(z0.shape)}; got {tuple(values.shape)}."
-            )
-        _checks.same_as(z0, "z0", values, "observed")
-        counts = weights_of(values, weights, loss_from=loss_from)
-        values = values.detach().masked_fill(counts == 0, 0.0)
-        _checks.all_finite(values, "observed")
-        dt, substeps = _checks.time_step(dt), _checks.steps(substeps, "substeps")
-        return cls(Motion(field, integrator), Observed(values, counts), dt, substeps)
-
-    def select(self, rows: Tensor) -> "IsoLoss":
-        """Keep the trajectories with these numbers, each as often as it is named."""
-        return IsoLoss(self.motion, self.observed.take(rows), self.dt, self.substeps)
-
-    def hessian(self, z0: Tensor) -> IsoHessian:
-        """Differentiate at `z0`, shape (batch, 2d), a piece of the batch at a time."""
-        size = rows_at_once(self.motion.net, len(self.observed.values) * self.substeps)
-        pieces = [
-            self._piece(z0[piece], self.observed.take(piece))
-            for piece in (slice(k, k + size) for k in range(0, len(z0), size))
-        ]
-        return IsoHessian(*(torch.cat(part) for part in zip(*pieces, strict=True)))
-
-    def _piece(self, z0: Tensor, observed: Observed) -> tuple[Tensor, ...]:
-        steps, weights = len(observed.values) - 1, observed.weights
-        how: dict[str, Any] = {"dt": self.dt, "steps": steps, "substeps": self.substeps}
-        states, F = self.motion.flow_map(z0, **how)
-        pull = weights * (states - observed.values)
-        with torch.enable_grad():
-            start = z0.detach().requires_grad_()
-            pulled = (pull * self.motion.rollout(start, **how)).sum()
-            # Sum over t of F_t^T (w_t r_t), with w_t r_t held fixed.
-            (gradient,) = torch.autograd.grad(pulled, start, create_graph=True)
-            curvature = _derivative(gradient, start)
-        stacked = (weights.sqrt()[..., None] * F).transpose(0, 1).flatten(1, 2)
-        return (
-            observed.loss(states),
-            2 * gradient.detach(),
-            2 * (stacked.mT @ stacked),
-            curvature + curvature.mT,
+def iso_problem(
+    field: Any,
+    integrator: Any,
+    z0: Any,
+    observed: Any,
+    dt: float | None,
+    loss_from: int,
+    weights: Tensor | None,
+    substeps: int,
+) -> Problem:
+    """Check everything that a user passes: the ISO loss, but for the initial states."""
+    if integrator is not None and not says(integrators.get(integrator), "exact_twice"):
+        raise ValueError(
+            "The second derivatives of 'implicit-midpoint' are not exact (its last Newton step "
+            "holds the Jacobian fixed), and the curvature of the residual needs them. Use 'tao2' "
+            "or 'tao4' for a non-separable H, 'leapfrog' for a separable one; `conditioning` asks "
+            "for first derivatives only and takes every integrator."
         )
+    z0 = batch_of_states(z0, field)
+    if isinstance(observed, Trajectories):
+        if dt is not None and not _checks.same_spacing(observed.dt, _checks.time_step(dt)):
+            raise ValueError(
+                f"Expected `dt` to be that of the trajectories, {observed.dt!r}; got {dt!r}. "
+                "Leave it out."
+            )
+        values, dt = observed.values, observed.dt
+    else:
+        values = _checks.float_tensor(observed, "observed")
+        if dt is None:
+            raise ValueError("Expected `dt`, the time between two states of a plain tensor.")
+    if values.ndim != 3 or values.shape[1:] != z0.shape or len(values) < 2:
+        raise ValueError(
+            "Expected `observed` to have shape (time, batch, 2*dim) with at least two times "
+            f"and (batch, 2*dim) = {tuple(z0.shape)}; got {tuple(values.shape)}."
+        )
+    _checks.same_as(z0, "z0", values, "observed")
+    counts = weights_of(values, weights, loss_from=loss_from)
+    values = values.detach().masked_fill(counts == 0, 0.0)
+    seen = Observed(_checks.all_finite(values, "observed"), counts)
+    dt, substeps = _checks.time_step(dt), _checks.steps(substeps, "substeps")
+    return Problem(Motion(field, integrator), seen, dt=dt, substeps=substeps)
+
+
+def hessian(problem: Problem, z0: Tensor) -> IsoHessian:
+    """Differentiate at `z0`, shape (batch, 2d), a piece of the batch at a time."""
+    size = rows_at_once(problem.motion.net, len(problem.observed.values) * problem.substeps)
+    pieces = [
+        _piece(problem.take(piece), z0[piece])
+        for piece in (slice(k, k + size) for k in range(0, len(z0), size))
+    ]
+    return IsoHessian(*(torch.cat(part) for part in zip(*pieces, strict=True)))
+
+
+def _piece(problem: Problem, z0: Tensor) -> tuple[Tensor, ...]:
+    observed, weights = problem.observed, problem.observed.weights
+    states, F = problem.states_and_jacobians(z0)
+    pull = weights * (states - observed.values)
+    with torch.enable_grad():
+        start = z0.detach().requires_grad_()
+        pulled = (pull * problem.states(start)).sum()
+        # Sum over t of F_t^T (w_t r_t), with w_t r_t held fixed.
+        (gradient,) = torch.autograd.grad(pulled, start, create_graph=True)
+        # No curvature where the flow is linear.
+        rows = along_basis(gradient, start) if gradient.requires_grad else None
+        curvature = torch.zeros_like(F[0]) if rows is None else rows.movedim(0, -2)
+    stacked = (weights.sqrt()[..., None] * F).transpose(0, 1).flatten(1, 2)
+    return (
+        observed.loss(states),
+        2 * gradient.detach(),
+        2 * (stacked.mT @ stacked),
+        curvature + curvature.mT,
+    )
 
 
 @dataclass(frozen=True)
@@ -294,14 +291,8 @@ def conditioning(
         product = F.mT @ (weight[..., None] * F)
         eigenvalues.append(_eigenvalues(product.sum(dim=0)))
         # Rounding may leave a zero below zero.
-        bounds.append(smallest_of(product).clamp(min=0).sum(dim=0))
+        bounds.append(_eigenvalues(product)[..., 0].clamp(min=0).sum(dim=0))
     return Conditioning(torch.cat(eigenvalues), torch.cat(bounds))
-
-
-def smallest_of(matrices: Hessians) -> Tensor:
-    """Smallest eigenvalue of each symmetric matrix, NaN where one is not finite."""
-    smallest: Tensor = _eigenvalues(matrices)[..., 0]
-    return smallest
 
 
 def _eigenvalues(matrices: Tensor) -> Tensor:
@@ -310,25 +301,6 @@ def _eigenvalues(matrices: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(matrices.masked_fill(wrong[..., None], 0.0))
     masked: Tensor = values.masked_fill(wrong, float("nan"))
     return masked
-
-
-def _derivative(value: Tensor, by: Tensor) -> Tensor:
-    """Jacobian (batch, 2d, 2d) of a value (batch, 2d), row by row, zero where it is constant."""
-    size = by.shape[-1]
-    if not value.requires_grad:  # the flow is linear
-        return by.new_zeros(len(by), size, size)
-    basis = torch.eye(size, dtype=by.dtype, device=by.device)
-    (rows,) = torch.autograd.grad(
-        value,
-        by,
-        basis[:, None].expand(-1, *by.shape),
-        is_grads_batched=True,
-        allow_unused=True,
-    )
-    if rows is None:  # linear, and it depends on a network's weights alone
-        return by.new_zeros(len(by), size, size)
-    jacobian: Tensor = rows.movedim(0, -2)
-    return jacobian
 
 
 def batch_of_states(value: Any, field: Any) -> Tensor:
@@ -341,15 +313,3 @@ def batch_of_states(value: Any, field: Any) -> Tensor:
             "For one state add the axis: z0[None]."
         )
     return z0
-
-
-def _exact_second_derivatives(integrator: Any) -> None:
-    if integrator is None:
-        return
-    if not integrators.says(integrators.get(integrator), "exact_twice"):
-        raise ValueError(
-            "The second derivatives of 'implicit-midpoint' are not exact (its last Newton step "
-            "holds the Jacobian fixed), and the curvature of the residual needs them. Use 'tao2' "
-            "or 'tao4' for a non-separable H, 'leapfrog' for a separable one; `conditioning` asks "
-            "for first derivatives only and takes every integrator."
-        )

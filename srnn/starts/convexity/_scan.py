@@ -12,7 +12,7 @@ from srnn import _checks
 from srnn._types import State
 from srnn.motion._autograd import differentiates
 from srnn.motion.rollout import rollout
-from srnn.starts.convexity._hessian import IsoLoss, batch_of_states
+from srnn.starts.convexity._hessian import batch_of_states, hessian, iso_problem
 
 __all__ = [
     "AlongLine",
@@ -102,7 +102,7 @@ def eigenvalue_along(
     >>> line.convex[:, 0].tolist()
     [True, True, False]
     """
-    loss = IsoLoss.of(field, integrator, z0, observed, dt, loss_from, weights, substeps)
+    loss = iso_problem(field, integrator, z0, observed, dt, loss_from, weights, substeps)
     z0 = z0.detach()
     u = _directions(direction, "direction", z0)
     if u.ndim == 2 and u.shape != z0.shape:
@@ -116,7 +116,7 @@ def eigenvalue_along(
     _checks.all_finite(s, "distances")
     points = z0 + s[:, None, None] * u
     rows = torch.arange(len(z0), device=z0.device).repeat(len(s))
-    found = loss.select(rows).hessian(points.flatten(0, 1))
+    found = hessian(loss.take(rows), points.flatten(0, 1))
     shape = (len(s), len(z0))
     return AlongLine(s, found.loss.reshape(shape), found.smallest.reshape(shape))
 
@@ -248,10 +248,10 @@ def eigenvalue_grid(
     start = clean[0].repeat(len(spreads), 1) if at == "truth" else observed[0]
     columns = []
     for length in lengths:
-        loss = IsoLoss.of(
+        loss = iso_problem(
             field, integrator, start, observed[: length + 1], dt, loss_from, None, substeps
         )
-        columns.append(loss.hessian(start).smallest.reshape(len(spreads), -1))
+        columns.append(hessian(loss, start).smallest.reshape(len(spreads), -1))
     return EigenvalueGrid(sigma, torch.tensor(lengths), torch.stack(columns, dim=1))
 
 
@@ -348,7 +348,7 @@ def convex_radius(
     >>> bool((0.5 < found.radius) & (found.radius < 2))
     True
     """
-    loss = IsoLoss.of(field, integrator, z0, observed, dt, loss_from, weights, substeps)
+    loss = iso_problem(field, integrator, z0, observed, dt, loss_from, weights, substeps)
     z0 = z0.detach()
     limit = _checks.positive(limit, "limit")
     points = _checks.positive_int(points, "points")
@@ -369,11 +369,11 @@ def convex_radius(
 
     def convex(which: Tensor, distance: Tensor) -> Tensor:
         place = z0[rows[which]] + distance[:, None] * rays[which]
-        good: Tensor = loss.select(rows[which]).hessian(place).smallest > 0
+        good: Tensor = hessian(loss.take(rows[which]), place).smallest > 0
         return good
 
     outside = torch.full((len(rays),), math.inf, dtype=z0.dtype, device=z0.device)
-    origin = loss.hessian(z0).smallest > 0
+    origin = hessian(loss, z0).smallest > 0
     outside[~origin[rows]] = 0.0
     for step in range(1, points + 1):
         going = outside.isinf().nonzero()[:, 0]

@@ -125,9 +125,10 @@ class Problem:
 
     def jacobians(self, z0: Tensor) -> Tensor:
         """Jacobians of the states in the starts, shape (time, batch, 2*dim, 2*dim)."""
-        return self._states_and_jacobians(z0)[1]
+        return self.states_and_jacobians(z0)[1]
 
-    def _states_and_jacobians(self, z0: Tensor) -> tuple[Tensor, Tensor]:
+    def states_and_jacobians(self, z0: Tensor) -> tuple[Tensor, Tensor]:
+        """Give both, without a graph."""
         if len(self.observed.values) == 1:
             eye = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
             return z0[None], eye.expand(1, len(z0), *eye.shape)
@@ -166,7 +167,7 @@ class Problem:
         """Loss, gradient and Gauss-Newton matrix at the starts, without a graph."""
 
         def work(part: Problem, z: Tensor) -> tuple[Tensor, ...]:
-            states, jacobians = part._states_and_jacobians(z)
+            states, jacobians = part.states_and_jacobians(z)
             seen = part.observed
             stacked = jacobians.transpose(0, 1).flatten(1, 2)  # (batch, time * 2d, 2d)
             weighted = seen.weights.transpose(0, 1).flatten(1)[..., None] * stacked
