@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn._types import Energy, Half, State, Status, TrajectoryValues
+from srnn._types import Energy, Half, Hessians, State, Status, TrajectoryValues
 from srnn.data.trajectories import Trajectories
 from srnn.motion.fields import HamiltonianField
+from srnn.systems._shared import like
 
-__all__ = ["SeparableSystem", "System"]
+__all__ = ["PointMasses", "SeparableSystem", "System"]
 
 
 class System(ABC):
@@ -250,6 +251,49 @@ class SeparableSystem(System):
         """(dH/dq, dH/dp) at each state, shape ``(..., 2*dim)``."""
         q, p = _checks.halves(_checks.state(z, "z", self.dim))
         return torch.cat((self.potential_gradient(q), self.kinetic_gradient(p)), dim=-1)
+
+
+class PointMasses(SeparableSystem):
+    """A system whose kinetic energy is the sum of p_i^2 / (2 m_i), with constant m_i.
+
+    Each momentum has an m of its own or all have one: a mass, or a moment of inertia.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> from srnn.systems._base import PointMasses
+    >>> isinstance(srnn.systems.TwoBody(), PointMasses)
+    True
+    """
+
+    @property
+    def _inertia(self) -> Any:
+        """The m_i: a float64 tensor of shape (dim,), or one number."""
+        return 1.0
+
+    def kinetic(self, p: Half) -> Energy:
+        """Sum of p_i^2 / (2 m_i): ``(..., dim)`` to ``(...)``."""
+        m = self._inertia
+        if not isinstance(m, Tensor):
+            return (p * p).sum(dim=-1) / (2 * m)
+        return (p * p / like(2 * m, p)).sum(dim=-1)
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """Velocities p_i / m_i, shape ``(..., dim)``."""
+        return p / like(self._inertia, p)
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K'' for every p, the matrix of the 1 / m_i, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.SpringChain([0.5, 1.0], [1.0] * 3).kinetic_hessian(torch.zeros(2))
+        tensor([[2., 0.],
+                [0., 1.]])
+        """
+        matrix = torch.eye(self.dim, dtype=torch.float64) / self._inertia
+        return like(matrix, p).expand(*p.shape, self.dim)
 
 
 def _options_of(method: Callable[..., Any]) -> list[str]:

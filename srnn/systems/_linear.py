@@ -7,17 +7,21 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Half, Hessians
-from srnn.systems._base import SeparableSystem
+from srnn.systems._base import PointMasses
 from srnn.systems._shared import like
 from srnn.systems.quadratic import QuadraticHamiltonian
 
 __all__ = ["LinearOscillators"]
 
 
-class LinearOscillators(SeparableSystem):
+class LinearOscillators(PointMasses):
     """A system with the kinetic energy of masses and a quadratic potential energy."""
 
     masses: Tensor
+
+    @property
+    def _inertia(self) -> Tensor:
+        return self.masses
 
     def stiffness_matrix(self) -> Tensor:
         """Matrix S of V(q) = q S q / 2, tridiagonal, shape (dim, dim), float64.
@@ -44,18 +48,6 @@ class LinearOscillators(SeparableSystem):
         zero = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         top = torch.cat((zero, torch.diag(1 / self.masses)), dim=1)
         return torch.cat((top, torch.cat((-self.stiffness_matrix(), zero), dim=1)))
-
-    def kinetic_hessian(self, p: Half) -> Hessians:
-        """K'' for every p, shape ``(..., dim, dim)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.SpringChain([0.5, 1.0], [1.0] * 3).kinetic_hessian(torch.zeros(2))
-        tensor([[2., 0.],
-                [0., 1.]])
-        """
-        return like(torch.diag(1 / self.masses), p).expand(*p.shape, self.dim)
 
     def potential_hessian(self, q: Half) -> Hessians:
         """V'' for every q, the stiffness matrix, shape ``(..., dim, dim)``.

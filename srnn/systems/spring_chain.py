@@ -92,18 +92,10 @@ class SpringChain(LinearOscillators):
         k = 5 * (1 + normal((count + 1,), generator) / 4).clamp(min=0.2)
         return cls(m, k)
 
-    def kinetic(self, p: Half) -> Energy:
-        """Sum of p_i^2 / (2 m_i)."""
-        return (p * p / like(2 * self.masses, p)).sum(dim=-1)
-
     def potential(self, q: Half) -> Energy:
         """Sum of k_i (q_{i+1} - q_i)^2 / 2."""
         stretch = stretches(q)
         return (like(self.stiffness / 2, q) * stretch * stretch).sum(dim=-1)
-
-    def kinetic_gradient(self, p: Half) -> Half:
-        """Velocities p_i / m_i."""
-        return p / like(self.masses, p)
 
     def potential_gradient(self, q: Half) -> Half:
         """Gradient k_{i-1} (q_i - q_{i-1}) - k_i (q_{i+1} - q_i)."""
