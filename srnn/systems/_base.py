@@ -137,7 +137,12 @@ class System(ABC):
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         dtype = torch.get_default_dtype() if dtype is None else _checks.float_dtype(dtype)
-        of_start, of_flow = self._sorted_options(options)
+        known = [_options_of(method) for method in (self.initial_states, self.flow)]
+        for name in options:
+            _checks.choice(name, "option", known[0] + known[1])
+        of_start, of_flow = (
+            {name: value for name, value in options.items() if name in names} for names in known
+        )
         if initial_state is None:
             z0 = self.initial_states(trajectories, generator, **of_start)
         else:
@@ -151,20 +156,10 @@ class System(ABC):
                     f"({trajectories}, {2 * self.dim}); got {tuple(z0.shape)}."
                 )
         states, status = self.flow(z0, dt, steps, **of_flow)
-        known = HamiltonianField(self)(states).to(dtype) if derivatives else None
+        slopes = HamiltonianField(self)(states).to(dtype) if derivatives else None
         values = states.to(dtype)
         return Trajectories.from_states(
-            values, dt=dt, clean=values, derivatives=known, status=status
-        )
-
-    def _sorted_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Tell the options of the sampler from those of the flow."""
-        of_start, of_flow = _options_of(self.initial_states), _options_of(self.flow)
-        for name in options:
-            _checks.choice(name, "option", of_start + of_flow)
-        return (
-            {name: value for name, value in options.items() if name in of_start},
-            {name: value for name, value in options.items() if name in of_flow},
+            values, dt=dt, clean=values, derivatives=slopes, status=status
         )
 
     def _checked(self, z0: Any, dt: Any, steps: Any) -> tuple[Tensor, float, int]:

@@ -7,8 +7,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State, Status, TrajectoryValues
 from srnn.systems._base import PointMasses
-from srnn.systems._bounces import Bounces, sorted_bounces
-from srnn.systems._bouncing import Motion, follow
+from srnn.systems._bouncing import Bounces, Motion, follow, sorted_bounces
 from srnn.systems._contacts import Contacts
 from srnn.systems._outline import Array, normals_of
 from srnn.systems._shared import uniform

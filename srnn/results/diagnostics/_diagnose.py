@@ -14,8 +14,13 @@ from srnn.motion.fields import hamiltonian_of, weight_of
 from srnn.nn.network import asked
 from srnn.results import metrics
 from srnn.results.diagnostics._diagnosis import Diagnosis
-from srnn.results.diagnostics._forecast import forecast, paired_p_value
-from srnn.results.diagnostics._motion import jacobians, optimise, unit
+from srnn.results.diagnostics._forecast import (
+    forecast,
+    jacobians,
+    optimise,
+    paired_p_value,
+    unit,
+)
 from srnn.results.diagnostics._residuals import FittedResiduals, Statistic
 from srnn.starts.iso import InitialStates, IsoStatus
 
