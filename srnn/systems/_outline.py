@@ -17,10 +17,16 @@ SAMPLES = 16
 """Sample points a pixel along each axis, by which the covered part of a pixel is counted."""
 
 
+def directions_of(segments: Array) -> Array:
+    """Return unit vectors (E, 2) from the first ends of edges (E, 2, 2) to the second."""
+    along = segments[:, 1] - segments[:, 0]
+    directions: Array = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    return directions
+
+
 def normals_of(segments: Array) -> Array:
     """Return unit vectors (E, 2) at the left of the directed edges (E, 2, 2)."""
-    along = segments[:, 1] - segments[:, 0]
-    along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    along = directions_of(segments)
     normals: Array = np.stack((-along[:, 1], along[:, 0]), axis=-1)
     return normals + 0.0  # no negative zeros
 
@@ -106,11 +112,9 @@ def _ring(value: Any, name: str, size: tuple[int, int], touch: float) -> Array:
     lines = np.stack((ring, np.roll(ring, -1, axis=0)), axis=1)
     meet = _meet(lines, lines, touch)
     # Neighbours meet at their common vertex; that one lies on the other is a matter of angles.
-    meet &= ~np.eye(len(ring), dtype=np.bool_)
-    meet &= ~(np.roll(np.eye(len(ring), dtype=np.bool_), 1, axis=0))
-    meet &= ~(np.roll(np.eye(len(ring), dtype=np.bool_), -1, axis=0))
-    side = lines[:, 1] - lines[:, 0]
-    side = side / np.linalg.norm(side, axis=-1, keepdims=True)
+    for shift in (-1, 0, 1):
+        meet &= ~np.roll(np.eye(len(ring), dtype=np.bool_), shift, axis=0)
+    side = directions_of(lines)
     former = np.roll(side, 1, axis=0)
     straight = np.abs(former[:, 0] * side[:, 1] - former[:, 1] * side[:, 0]) <= 1e-12
     back = straight & ((former * side).sum(-1) < 0)
