@@ -279,9 +279,11 @@ def _rollout_errors(model: Model, test: Trajectories) -> dict[str, float]:
     """Quantiles over times and trajectories; a ball that is lost counts as infinitely far off."""
     error = position_error(model.predict(test, steps=test.steps), test)[1:]
     error = error.nan_to_num(nan=math.inf, posinf=math.inf)
-    middle, high = (lambda x: float(x.median())), (lambda x: _quantile(x, 0.9))
-    found = {"median": middle(error), "p90": high(error)}
-    return found | {"median_at_end": middle(error[-1]), "p90_at_end": high(error[-1])}
+    return {
+        f"{name}{where}": value
+        for where, x in (("", error), ("_at_end", error[-1]))
+        for name, value in (("median", float(x.median())), ("p90", _quantile(x, 0.9)))
+    }
 
 
 def _step_errors(model: Model, cases: OneStep) -> dict[str, float]:

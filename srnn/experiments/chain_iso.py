@@ -50,8 +50,8 @@ _MODELS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
 
 
 def _fit(net: str, *rest: Any, sigma: float = SIGMA, training: int = 1) -> Fit:
-    sizes = {"training": training, "tests": TESTS, "states": STATES}
-    return Fit("chain", net, *rest, sigma=sigma, **sizes)
+    how: dict[str, Any] = {"sigma": sigma, "training": training}
+    return Fit("chain", net, *rest, **how, tests=TESTS, states=STATES)
 
 
 def _drawn(fit: Fit, seed: int) -> Draw:

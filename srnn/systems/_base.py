@@ -262,7 +262,7 @@ class PointMasses(SeparableSystem):
     """
 
     @property
-    def _inertia(self) -> Any:
+    def _inertia(self) -> Tensor | float:
         """The m_i: a float64 tensor of shape (dim,), or one number."""
         return 1.0
 
@@ -275,7 +275,8 @@ class PointMasses(SeparableSystem):
 
     def kinetic_gradient(self, p: Half) -> Half:
         """Velocities p_i / m_i, shape ``(..., dim)``."""
-        return p / like(self._inertia, p)
+        m = self._inertia
+        return p / (like(m, p) if isinstance(m, Tensor) else m)
 
     def kinetic_hessian(self, p: Half) -> Hessians:
         """K'' for every p, the matrix of the 1 / m_i, shape ``(..., dim, dim)``.

@@ -12,9 +12,9 @@ from srnn import _checks
 __all__ = ["interval", "like", "normal", "parameters", "stretches", "uniform"]
 
 
-def like(parameter: Any, x: Tensor) -> Any:
+def like(parameter: Tensor, x: Tensor) -> Tensor:
     """Return a parameter in the dtype and on the device of what it is used with."""
-    return parameter.to(x) if isinstance(parameter, Tensor) else parameter
+    return parameter.to(dtype=x.dtype, device=x.device)
 
 
 def parameters(values: Any, name: str, *, length: int | None = None) -> Tensor:

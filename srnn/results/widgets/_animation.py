@@ -310,7 +310,7 @@ def _page(
     **parts: Any,
 ) -> HTML:
     """Put a figure together; `count` are the positions of a path."""
-    how = {"dt": _checks.time_step(dt), "speed": _checks.positive(speed, "speed")}
+    how: dict[str, Any] = {"dt": _checks.time_step(dt), "speed": _checks.positive(speed, "speed")}
     how |= {"width": _checks.positive_int(width, "width"), "alt": html.escape(alt)}
     named = {"legend": "\n".join(legend), "script": _SCRIPT, "last": count - 1}
     return HTML((template + _END).format(**how, **named, **parts))
