@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="srnn", description="Symplectic recurrent neural networks."
     )
-    about = {"version": f"srnn {__version__}", "help": "print the version and end"}
-    parser.add_argument("--version", action="version", **about)
+    about = "print the version and end"
+    parser.add_argument("--version", action="version", version=f"srnn {__version__}", help=about)
     commands = parser.add_subparsers(dest="command")
     how = commands.add_parser(
         "reproduce",

@@ -49,9 +49,16 @@ _MODELS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
 }
 
 
-def _fit(net: str, *rest: Any, sigma: float = SIGMA, training: int = 1) -> Fit:
-    how: dict[str, Any] = {"sigma": sigma, "training": training}
-    return Fit("chain", net, *rest, **how, tests=TESTS, states=STATES)
+def _fit(
+    net: str,
+    hidden: tuple[int, ...] = (),
+    settings: dict[str, Any] | None = None,
+    *,
+    sigma: float = SIGMA,
+    training: int = 1,
+) -> Fit:
+    sizes = (training, TESTS, STATES)
+    return Fit("chain", net, hidden, "leapfrog", None, settings or {}, None, sigma, *sizes)
 
 
 def _drawn(fit: Fit, seed: int) -> Draw:
@@ -113,7 +120,7 @@ def models(
     'solved'
     """
     net, hidden, settings = _MODELS[name]
-    fit = _fit(net, hidden, "leapfrog", None, settings, sigma=sigma, training=trajectories)
+    fit = _fit(net, hidden, settings, sigma=sigma, training=trajectories)
     drawn = _drawn(fit, seed)
     model = _model(fit, drawn._replace(generator=torch.Generator().manual_seed(seed)))
     begin = time.perf_counter()
