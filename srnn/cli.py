@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from srnn import __version__
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import COLUMNS, PRESETS, TABLES, jobs
 from srnn.experiments.reproduction._publish import publish
@@ -62,21 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _reproduce(options)
 
 
-class _Version(argparse.Action):
-    """Print the version, which the package's front knows."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from srnn import __version__
-
-        print(f"srnn {__version__}")
-        parser.exit()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="srnn", description="Symplectic recurrent neural networks."
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    about = "print the version and end"
+    parser.add_argument("--version", action="version", version=f"srnn {__version__}", help=about)
     commands = parser.add_subparsers(dest="command")
     how = commands.add_parser(
         "reproduce",

@@ -1021,6 +1021,7 @@ NOT_RUN = {
         srnn.experiments.billiard.make
         srnn.experiments.reproduction.COLUMNS srnn.experiments.reproduction.PRESETS
         srnn.experiments.reproduction.MODES srnn.experiments.reproduction.Mode
+        srnn.experiments.reproduction.NETS srnn.experiments.reproduction.Net
         srnn.experiments.reproduction.TABLES srnn.experiments.reproduction.Cell
         srnn.experiments.reproduction.Failure srnn.experiments.reproduction.Fit
         srnn.experiments.reproduction.Job srnn.experiments.reproduction.jobs

@@ -25,11 +25,13 @@ from srnn import experiments
 from srnn.experiments import _store
 from srnn.experiments.reproduction import (
     COLUMNS,
+    NETS,
     TABLES,
     Cell,
     Failure,
     Fit,
     Job,
+    Net,
     _sweep,
     _work,
     jobs,
@@ -114,6 +116,22 @@ def test_every_cell_has_a_path_and_every_job_a_name_of_its_own() -> None:
     assert len({job.name for job in EVERY}) == len(EVERY)
     assert len({job_weights(Path(), job) for job in EVERY}) == len(EVERY)
     assert len({path.lower() for path in CELLS}) == len(CELLS)  # also on a Mac
+
+
+def test_a_row_of_a_network_of_ones_own_is_two_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Net("My net", lambda drawn, _: srnn.ONet(drawn.test.dim, 4, generator=drawn.generator))
+    monkeypatch.setitem(NETS, "mine", made)
+    fit = Fit(
+        "chain", "mine", (4,), "leapfrog", None, {"epochs": 1}, training=8, tests=2, states=12
+    )
+    cell = Cell("table1", "improved", fit, "mine", "L", "L", "recurrent", "leapfrog")
+    run(Job(fit, 0, "smoke", (cell,), 1.0), tmp_path)
+    (row,) = experiments.rows("table1", folder=tmp_path)
+    assert (row.label, math.isfinite(row.mean())) == ("My net L-L, recurrent", True)
+    with pytest.raises(ValueError, match=r"Unknown `net`: 'nobody'\. Known: 'onet', 'hnet'"):
+        _ = dataclasses.replace(fit, net="nobody").learnt
 
 
 @pytest.mark.slow

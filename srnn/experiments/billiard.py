@@ -14,11 +14,10 @@ the test set was drawn with a seed not used before and every row was scored on i
 """
 
 import argparse
+import copy
 import math
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,53 +91,43 @@ def make(row: str) -> Model:
     >>> make("no rebound").walled
     False
     """
-    build, _ = ROWS[row]
-    model: Model = build(torch.Generator().manual_seed(MODEL_SEED))
+    model: Model = ROWS[row][0](torch.Generator().manual_seed(MODEL_SEED))
     return model
 
 
-def _walled(preset: str | None, **how: Any) -> Any:
+def _walled(kind: Any = PatchWalls, preset: str | None = None, **how: Any) -> Any:
     def make(generator: torch.Generator) -> SRNN:
-        walls = PatchWalls(Room.box().image, generator=generator, **how)
+        walls = kind(Room.box().image, generator=generator, **how)
         return SRNN(2, HIDDEN, rebound=walls, preset=preset, generator=generator)
 
     return make
+
+
+def _plain(kind: Any, integrator: str | None) -> Any:
+    return lambda g: Model(kind(2, HIDDEN, generator=g), integrator, preset="paper", generator=g)
+
+
+def _true(walls: Any) -> Any:
+    return lambda _: SRNN(2, hamiltonian=Billiard(), rebound=walls())
 
 
 # What a model without walls takes from the paper's recipe for the billiard.
 _PAPER = {name: value for name, value in WITH_WALLS["paper"].items() if name != "gate_penalty"}
 
 ROWS: dict[str, tuple[Any, dict[str, Any] | None]] = {
-    "known walls, true equations": (
-        lambda g: SRNN(2, hamiltonian=Billiard(), rebound=KnownWalls(Room.box())),
-        None,
-    ),
+    "known walls, true equations": (_true(lambda: KnownWalls(Room.box())), None),
     "level set, untrained, true equations": (
-        lambda g: SRNN(2, hamiltonian=Billiard(), rebound=LevelSetWalls(Room.box().image)),
+        _true(lambda: LevelSetWalls(Room.box().image)),
         None,
     ),
     "level set": (lambda g: SRNN(2, HIDDEN, rebound=Room.box(), generator=g), {}),
-    "level set, all of it learnt": (
-        lambda g: SRNN(
-            2,
-            HIDDEN,
-            rebound=LevelSetWalls(Room.box().image, crisp=False, generator=g),
-            generator=g,
-        ),
-        {},
-    ),
-    "paper's networks, started from rebounds": (_walled(None), {}),
-    "paper's networks and recipe": (_walled("paper", sharp=False), {}),
-    "the same, alpha = 1/2": (_walled("paper", sharp=False, instant=0.5), {}),
+    "level set, all of it learnt": (_walled(LevelSetWalls, crisp=False), {}),
+    "paper's networks, started from rebounds": (_walled(), {}),
+    "paper's networks and recipe": (_walled(preset="paper", sharp=False), {}),
+    "the same, alpha = 1/2": (_walled(preset="paper", sharp=False, instant=0.5), {}),
     "no rebound": (lambda g: SRNN(2, HIDDEN, preset="paper", generator=g), _PAPER),
-    "O-NET": (
-        lambda g: Model(ONet(2, HIDDEN, generator=g), "leapfrog", preset="paper", generator=g),
-        _PAPER,
-    ),
-    "RNN": (
-        lambda g: Model(RNN(2, HIDDEN, generator=g), None, preset="paper", generator=g),
-        _PAPER,
-    ),
+    "O-NET": (_plain(ONet, "leapfrog"), _PAPER),
+    "RNN": (_plain(RNN, None), _PAPER),
 }
 """Each row's model, and what its ``fit`` is told beside the defaults; None for no fit."""
 
@@ -277,59 +266,34 @@ def score(
     result["one_step"] = _one_step(model, single, free)
     result["first_bounces_right"] = _bounces_right(model, ball, test)
     result["unseen"] = {}
-    with _rebounds(model, 3):
-        result["after_double_three_rebounds"] = _step_errors(model, double)
-        result["rollout_three_rebounds"] = _rollout_errors(model, test)
-        for name, room in UNSEEN.items():
-            there = Billiard(room).simulate(trajectories, steps=STEPS, dt=DT, generator=g)
-            with _moved(model, room):
-                result["unseen"][name] = _rollout_errors(model, there)
-    return result
-
-
-@contextmanager
-def _rebounds(model: Model, most: int) -> Iterator[None]:
-    before, model.net.rebounds = model.net.rebounds, most
-    try:
-        yield
-    finally:
-        model.net.rebounds = before
-
-
-@contextmanager
-def _moved(model: Model, room: Room) -> Iterator[None]:
-    """Put a model into another room."""
-    walls = model.net.walls
-    picture = None if isinstance(walls, KnownWalls) else walls.image
-    try:
-        if picture is None:
-            model.net.walls = KnownWalls(room)
+    elsewhere = copy.deepcopy(model)  # what is changed here is a copy
+    elsewhere.net.rebounds = 3
+    result["after_double_three_rebounds"] = _step_errors(elsewhere, double)
+    result["rollout_three_rebounds"] = _rollout_errors(elsewhere, test)
+    for name, room in UNSEEN.items():
+        there = Billiard(room).simulate(trajectories, steps=STEPS, dt=DT, generator=g)
+        if isinstance(model.net.walls, KnownWalls):
+            elsewhere.net.walls = KnownWalls(room)
         else:
-            walls.show(room)
-        yield
-    finally:
-        model.net.walls = walls
-        if picture is not None:
-            walls.show(picture)
+            elsewhere.net.walls.show(room)
+        result["unseen"][name] = _rollout_errors(elsewhere, there)
+    return result
 
 
 def _rollout_errors(model: Model, test: Trajectories) -> dict[str, float]:
     """Quantiles over times and trajectories; a ball that is lost counts as infinitely far off."""
-    predicted = model.predict(test, steps=STEPS)
-    error = position_error(predicted, test)[1:].nan_to_num(nan=math.inf, posinf=math.inf)
-    at_end = error[-1]
+    error = position_error(model.predict(test, steps=test.steps), test)[1:]
+    error = error.nan_to_num(nan=math.inf, posinf=math.inf)
     return {
-        "median": float(error.median()),
-        "p90": _quantile(error, 0.9),
-        "median_at_end": float(at_end.median()),
-        "p90_at_end": _quantile(at_end, 0.9),
+        f"{name}{where}": value
+        for where, x in (("", error), ("_at_end", error[-1]))
+        for name, value in (("median", float(x.median())), ("p90", _quantile(x, 0.9)))
     }
 
 
 def _step_errors(model: Model, cases: OneStep) -> dict[str, float]:
-    error = position_error(model.predict(cases.data, steps=1), cases.data)[1]
-    error = error.nan_to_num(nan=math.inf, posinf=math.inf)
-    return {"median": float(error.median()), "p90": _quantile(error, 0.9)}
+    found = _rollout_errors(model, cases.data)  # one step, which is the end
+    return {name: found[name] for name in ("median", "p90")}
 
 
 def _quantile(x: Tensor, q: float) -> float:
@@ -348,9 +312,9 @@ def _one_step(model: Model, single: OneStep, free: OneStep) -> dict[str, float]:
         "found": float(hit.float().mean()),
         "found_within_10_degrees": float((hit & (angle < ANGLE)).float().mean()),
         "false": float(false.float().mean()),
-        "angle_median": float(angle[hit].median()) if bool(hit.any()) else math.inf,
-        "instant_median": float(late.median()) if bool(hit.any()) else math.inf,
-        "instant_p90": _quantile(late, 0.9) if bool(hit.any()) else math.inf,
+        "angle_median": float(angle[hit].median()) if len(late) else math.inf,
+        "instant_median": float(late.median()) if len(late) else math.inf,
+        "instant_p90": _quantile(late, 0.9) if len(late) else math.inf,
     }
 
 
@@ -380,13 +344,6 @@ def _name(row: str) -> str:
     return "billiard-" + "-".join(re.findall(r"[a-z0-9]+", row.lower()))
 
 
-def _stored() -> dict[str, Any]:
-    try:
-        return load("billiard")
-    except ValueError:
-        return {"rows": {}}
-
-
 def main() -> None:
     """Fit and score the rows that are not stored yet, and store them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -397,7 +354,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for row in options.rows or ROWS:
-        known = _stored()["rows"].get(row)
+        known = load("billiard")["rows"].get(row)
         if known is not None and not (options.rows or options.score):
             continue
         if options.score and known is not None and "weights" in known["fit"]:
@@ -410,7 +367,7 @@ def main() -> None:
                 took["weights"] = _name(row)
         scored = score(model)
         print(row, took, scored, flush=True)
-        result = _stored()  # another row may have been stored meanwhile
+        result = load("billiard")  # another row may have been stored meanwhile
         result.pop("made_with", None)
         result |= {
             "dt": DT,

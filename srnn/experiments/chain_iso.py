@@ -14,47 +14,64 @@ import time
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from srnn.data.trajectories import Trajectories
 from srnn.experiments._store import store
-from srnn.model.models import SRNN
-from srnn.motion.rollout import rollout
-from srnn.nn import HNet, QuadraticH
-from srnn.results.metrics import position_error
+from srnn.experiments.reproduction import Cell, Draw, Fit, evaluate, problem
+from srnn.experiments.reproduction._problems import FIRST, OBSERVED
+from srnn.experiments.reproduction._work import _model
 from srnn.starts.iso import optimise_initial_state
-from srnn.systems import SpringChain
 
 __all__ = ["baselines", "least_squares_gap", "models"]
 
-MASSES, DT, SIGMA, OBSERVED, STATES = 20, 0.1, 0.2, 10, 200
+MASSES, DT, SIGMA, STATES = 20, 0.1, 0.2, 200
 TRAINING, TESTS = 1000, 256
 BASELINE_SEEDS = range(200, 210)
 MODEL_SEEDS = (300, 301, 302)
 
+# What is known, and how its starts are optimised.
+_BASELINES = {
+    "perfect": ("perfect", None),
+    "exact flow, noisy start": ("exact", None),
+    "true H, leapfrog, noisy start": ("true", None),
+    "predict zero": ("zero", None),
+    "exact flow, ISO": ("exact", "gauss-newton"),
+    "true H, leapfrog, ISO": ("true", "gauss-newton"),
+}
+_SLOW, _QUADRATIC = "plain H-NET 2048, fit(iso=True, epochs=150)", "QuadraticH, fit(iso=True)"
+_DISTILLED = {"iso": True, "warm_start": "distil", "learning_rate": 1e-6, "patience": 5}
+# A network, its hidden widths, and what its fit is told.
+_MODELS: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+    _QUADRATIC: ("quadratic", (), {"iso": True}),
+    "H-NET 256 + quadratic, fit(iso=True)": ("hnetq", (256,), {"iso": True}),
+    "H-NET 256 + quadratic, fit(iso=False), test ISO": ("hnetq", (256,), {"iso": False}),
+    "plain H-NET 2048, started at the quadratic fit": ("hnet", (2048,), _DISTILLED),
+    _SLOW: ("hnet", (2048,), {"iso": True, "epochs": 150}),
+}
 
-def _chain(
-    seed: int, sigma: float = SIGMA, trajectories: int = TRAINING, tests: int = TESTS
-) -> tuple[Any, Trajectories, Trajectories]:
-    """Draw a chain with its training and its test data."""
-    g = torch.Generator().manual_seed(seed)
-    chain = SpringChain.random(masses=MASSES, generator=g)
-    test = chain.simulate(tests, steps=STATES - 1, dt=DT, generator=g)
-    test = test.with_noise(sigma, generator=g)
-    train = chain.simulate(trajectories, steps=OBSERVED - 1, dt=DT, generator=g)
-    return chain, train.with_noise(sigma, generator=g), test
+
+def _fit(
+    net: str,
+    hidden: tuple[int, ...] = (),
+    settings: dict[str, Any] | None = None,
+    *,
+    sigma: float = SIGMA,
+    training: int = 1,
+    tests: int = TESTS,
+) -> Fit:
+    sizes = (training, tests, STATES)
+    return Fit("chain", net, hidden, "leapfrog", None, settings or {}, None, sigma, *sizes)
 
 
-def _errors(prediction: Trajectories, test: Trajectories) -> tuple[float, float]:
+def _drawn(fit: Fit, seed: int) -> Draw:
+    """Draw a chain of this number, none of the tables', with its data."""
+    return problem(fit, seed - FIRST["chain"])
+
+
+def _errors(fit: Fit, model: Any, drawn: Draw, iso: str | None) -> tuple[float, float]:
     """Mean errors against the noisy and the clean truth."""
-    noisy, clean = (position_error(prediction, test, against) for against in ("noisy", "clean"))
-    return float(noisy.mean()), float(clean.mean())
-
-
-def _rolled(hamiltonian: Any, z0: Tensor) -> Trajectories:
-    return Trajectories.predicted(
-        rollout(hamiltonian, "leapfrog", z0, dt=DT, steps=STATES - 1), dt=DT
-    )
+    cell = Cell("table1", "improved", fit, fit.net, "none", "L", "iso", "leapfrog", iso)
+    found = evaluate(cell, model, drawn)
+    return found["error_mean"], found["error_mean_clean"]
 
 
 def baselines(seed: int) -> dict[str, tuple[float, float]]:
@@ -66,19 +83,11 @@ def baselines(seed: int) -> dict[str, tuple[float, float]]:
     >>> rows["perfect"][1]
     0.0
     """
-    chain, _, test = _chain(seed)
-    assert test.clean is not None
-    exact = chain.shadow_hamiltonian(DT)  # its leapfrog step is the chain's exact motion
-    rows = {
-        "perfect": Trajectories.from_states(test.clean, dt=DT),
-        "exact flow, noisy start": _rolled(exact, test.values[0]),
-        "true H, leapfrog, noisy start": _rolled(chain, test.values[0]),
-        "predict zero": Trajectories.from_states(torch.zeros_like(test.values), dt=DT),
-    }
-    observed = test.first(OBSERVED)
-    for name, hamiltonian in (("exact flow, ISO", exact), ("true H, leapfrog, ISO", chain)):
-        rows[name] = _rolled(hamiltonian, optimise_initial_state(hamiltonian, observed).states)
-    return {name: _errors(row, test) for name, row in rows.items()}
+    rows = {}
+    for name, (net, iso) in _BASELINES.items():
+        drawn = _drawn(fit := _fit(net), seed)
+        rows[name] = _errors(fit, _model(fit, drawn), drawn, iso)
+    return rows
 
 
 def least_squares_gap(seed: int) -> float:
@@ -89,7 +98,7 @@ def least_squares_gap(seed: int) -> float:
     >>> least_squares_gap(1) < 1e-6
     True
     """
-    chain, _, test = _chain(seed)
+    chain, _, test, _ = _drawn(_fit("exact"), seed)
     observed = test.first(OBSERVED).to(torch.float64)
     found = optimise_initial_state(chain.shadow_hamiltonian(DT), observed).states
     step = torch.linalg.matrix_exp(DT * chain.matrix())
@@ -97,33 +106,6 @@ def least_squares_gap(seed: int) -> float:
     target = observed.values.transpose(0, 1).flatten(1).mT
     solved = torch.linalg.lstsq(torch.cat(powers), target).solution.mT
     return float((found - solved).abs().max())
-
-
-def _quadratic(g: torch.Generator) -> SRNN:
-    return SRNN(MASSES, hamiltonian=QuadraticH(MASSES), generator=g)
-
-
-def _plain(g: torch.Generator) -> SRNN:
-    return SRNN(MASSES, hamiltonian=HNet(MASSES, 2048, generator=g), generator=g)
-
-
-_SLOW = "plain H-NET 2048, fit(iso=True, epochs=150)"
-_MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "QuadraticH, fit(iso=True)": (_quadratic, {"iso": True}),
-    "H-NET 256 + quadratic, fit(iso=True)": (
-        lambda g: SRNN(MASSES, hidden=256, generator=g),
-        {"iso": True},
-    ),
-    "H-NET 256 + quadratic, fit(iso=False), test ISO": (
-        lambda g: SRNN(MASSES, hidden=256, generator=g),
-        {"iso": False},
-    ),
-    "plain H-NET 2048, started at the quadratic fit": (
-        _plain,
-        {"iso": True, "warm_start": "distil", "learning_rate": 1e-6, "patience": 5},
-    ),
-    _SLOW: (_plain, {"iso": True, "epochs": 150}),
-}
 
 
 def models(
@@ -143,22 +125,21 @@ def models(
     >>> models("QuadraticH, fit(iso=True)", 1, trajectories=60, tests=1)["stopped"]
     'solved'
     """
-    make, settings = _MODELS[name]
-    _, train, test = _chain(seed, sigma, trajectories, tests)
-    model = make(torch.Generator().manual_seed(seed))
+    net, hidden, settings = _MODELS[name]
+    fit = _fit(net, hidden, settings, sigma=sigma, training=trajectories, tests=tests)
+    drawn = _drawn(fit, seed)
+    model = _model(fit, drawn._replace(generator=torch.Generator().manual_seed(seed)))
     begin = time.perf_counter()
-    history = model.fit(train, progress=False, **settings)
+    history = model.fit(drawn.training, progress=False, **settings)
     seconds = time.perf_counter() - begin
-    optimised = model.predict(test.first(OBSERVED), steps=STATES - 1, iso=True)
-    from_noisy = model.predict(test.first(1), steps=STATES - 1, iso=False)
-    vs_noisy, vs_clean = _errors(optimised, test)
+    vs_noisy, vs_clean = _errors(fit, model, drawn, "gauss-newton")
     return {
         "seed": seed,
         "sigma": sigma,
         "trajectories": trajectories,
         "vs_noisy": vs_noisy,
         "vs_clean": vs_clean,
-        "noisy_start": _errors(from_noisy, test)[0],
+        "noisy_start": _errors(fit, model, drawn, None)[0],
         "seconds": seconds,
         "epochs": history.epochs,
         "best_epoch": history.best_epoch,
@@ -175,13 +156,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     result: dict[str, Any] = {
-        "masses": MASSES,
-        "dt": DT,
-        "sigma": SIGMA,
-        "observed": OBSERVED,
-        "states": STATES,
-        "test_trajectories": TESTS,
-        "threads": options.threads,
+        **{"masses": MASSES, "dt": DT, "sigma": SIGMA, "observed": OBSERVED, "states": STATES},
+        **{"test_trajectories": TESTS, "threads": options.threads},
         "baseline_seeds": list(BASELINE_SEEDS),
         "least_squares_gap": max(least_squares_gap(seed) for seed in BASELINE_SEEDS),
         "baselines": {},
@@ -191,46 +167,37 @@ def main() -> None:
     every = [baselines(seed) for seed in BASELINE_SEEDS]
     for name in every[0]:
         rows = torch.tensor([each[name] for each in every], dtype=torch.float64)
-        mean, spread = rows.mean(dim=0).tolist(), rows.std(dim=0).tolist()
+        (noisy, clean), (spread, _) = rows.mean(dim=0).tolist(), rows.std(dim=0).tolist()
         result["baselines"][name] = {
-            "vs_noisy": mean[0],
-            "vs_clean": mean[1],
-            "sd_over_chains": spread[0],
+            "vs_noisy": noisy,
+            "vs_clean": clean,
+            "sd_over_chains": spread,
             "vs_noisy_by_chain": rows[:, 0].tolist(),
         }
-        print(f"{name:32s} {mean[0]:.3f} (chains ± {spread[0]:.3f}), clean {mean[1]:.3f}")
+        print(f"{name:32s} {noisy:.3f} (chains ± {spread:.3f}), clean {clean:.3f}")
     for name, runs in _runs().items():
         result["models"][name] = []
         for run in runs:
             row = models(**run)
             result["models"][name].append(row)
-            print(
-                f"{name:54s} seed {row['seed']}: {row['vs_noisy']:.3f}, "
-                f"clean {row['vs_clean']:.3f}, noisy start {row['noisy_start']:.3f}, "
-                f"{row['epochs']} epochs, {row['seconds']:.0f} s",
-                flush=True,
-            )
+            print(f"{name:54s}", {key: row[key] for key in ("seed", "vs_noisy", "epochs")})
             store("chain_iso", result)
 
 
 def _runs() -> dict[str, list[dict[str, Any]]]:
     """Every run of a model, by the name of its row."""
-    runs: dict[str, list[dict[str, Any]]] = {
-        name: [{"name": name, "seed": seed} for seed in MODEL_SEEDS] for name in _MODELS
-    }
-    # Minutes a fit, and far from the others: one chain is enough to see it.
-    runs[_SLOW] = runs[_SLOW][:1]
+    told: dict[str, dict[str, Any]] = {name: {"name": name} for name in _MODELS}
     # What limits the models: the noise of the training data, whose size and number these change.
-    quadratic = "QuadraticH, fit(iso=True)"
     for trajectories in (10 * TRAINING, 100 * TRAINING):
-        runs[f"QuadraticH, {trajectories} trajectories"] = [
-            {"name": quadratic, "seed": seed, "trajectories": trajectories} for seed in MODEL_SEEDS
-        ]
+        how = {"name": _QUADRATIC, "trajectories": trajectories}
+        told[f"QuadraticH, {trajectories} trajectories"] = how
     for sigma in (0.1, 0.3):
-        runs[f"QuadraticH, noise {sigma}"] = [
-            {"name": quadratic, "seed": seed, "sigma": sigma} for seed in MODEL_SEEDS
-        ]
-    return runs
+        told[f"QuadraticH, noise {sigma}"] = {"name": _QUADRATIC, "sigma": sigma}
+    # The slow one takes minutes a fit, far from the others: one chain is enough to see it.
+    return {
+        name: [how | {"seed": seed} for seed in MODEL_SEEDS[: 1 if name == _SLOW else None]]
+        for name, how in told.items()
+    }
 
 
 if __name__ == "__main__":

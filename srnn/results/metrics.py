@@ -324,9 +324,8 @@ def _pair(prediction: Any, truth: Any, against: Any) -> tuple[Tensor, Tensor]:
             f"{truth.dt!r}."
         )
     if len(got) != len(expected):
-        longer, states = ("prediction", len(expected))
-        if len(got) < len(expected):
-            longer, states = ("truth", len(got))
+        longer = "prediction" if len(got) > len(expected) else "truth"
+        states = min(len(got), len(expected))
         raise ValueError(
             f"Expected `prediction` and `truth` to have as many states; got {len(got)} and "
             f"{len(expected)}. Cut the longer one: {longer}.first({states})."

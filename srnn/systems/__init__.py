@@ -18,7 +18,7 @@ Units are the user's own: every formula holds in any consistent set of them.
 """
 
 from srnn.systems._base import SeparableSystem, System
-from srnn.systems._bounces import Bounces
+from srnn.systems._bouncing import Bounces
 from srnn.systems._gravity import PlanarGravity
 from srnn.systems._truth import AdaptiveTruth, OrbitStatus
 from srnn.systems.billiard import Billiard

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from srnn import _checks
-from srnn._types import Energy, Half, State, Status, TrajectoryValues
+from srnn._types import Energy, Half, Hessians, State, Status, TrajectoryValues
 from srnn.data.trajectories import Trajectories
 from srnn.motion.fields import HamiltonianField
+from srnn.systems._shared import like
 
-__all__ = ["SeparableSystem", "System"]
+__all__ = ["PointMasses", "SeparableSystem", "System"]
 
 
 class System(ABC):
@@ -136,7 +137,12 @@ class System(ABC):
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         dtype = torch.get_default_dtype() if dtype is None else _checks.float_dtype(dtype)
-        of_start, of_flow = self._sorted_options(options)
+        known = [_options_of(method) for method in (self.initial_states, self.flow)]
+        for name in options:
+            _checks.choice(name, "option", known[0] + known[1])
+        of_start, of_flow = (
+            {name: value for name, value in options.items() if name in names} for names in known
+        )
         if initial_state is None:
             z0 = self.initial_states(trajectories, generator, **of_start)
         else:
@@ -150,20 +156,10 @@ class System(ABC):
                     f"({trajectories}, {2 * self.dim}); got {tuple(z0.shape)}."
                 )
         states, status = self.flow(z0, dt, steps, **of_flow)
-        known = HamiltonianField(self)(states).to(dtype) if derivatives else None
+        slopes = HamiltonianField(self)(states).to(dtype) if derivatives else None
         values = states.to(dtype)
         return Trajectories.from_states(
-            values, dt=dt, clean=values, derivatives=known, status=status
-        )
-
-    def _sorted_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Tell the options of the sampler from those of the flow."""
-        of_start, of_flow = _options_of(self.initial_states), _options_of(self.flow)
-        for name in options:
-            _checks.choice(name, "option", of_start + of_flow)
-        return (
-            {name: value for name, value in options.items() if name in of_start},
-            {name: value for name, value in options.items() if name in of_flow},
+            values, dt=dt, clean=values, derivatives=slopes, status=status
         )
 
     def _checked(self, z0: Any, dt: Any, steps: Any) -> tuple[Tensor, float, int]:
@@ -250,6 +246,50 @@ class SeparableSystem(System):
         """(dH/dq, dH/dp) at each state, shape ``(..., 2*dim)``."""
         q, p = _checks.halves(_checks.state(z, "z", self.dim))
         return torch.cat((self.potential_gradient(q), self.kinetic_gradient(p)), dim=-1)
+
+
+class PointMasses(SeparableSystem):
+    """A system whose kinetic energy is the sum of p_i^2 / (2 m_i), with constant m_i.
+
+    Each momentum has an m of its own or all have one: a mass, or a moment of inertia.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> from srnn.systems._base import PointMasses
+    >>> isinstance(srnn.systems.TwoBody(), PointMasses)
+    True
+    """
+
+    @property
+    def _inertia(self) -> Tensor | float:
+        """The m_i: a float64 tensor of shape (dim,), or one number."""
+        return 1.0
+
+    def kinetic(self, p: Half) -> Energy:
+        """Sum of p_i^2 / (2 m_i): ``(..., dim)`` to ``(...)``."""
+        m = self._inertia
+        if not isinstance(m, Tensor):
+            return (p * p).sum(dim=-1) / (2 * m)
+        return (p * p / like(2 * m, p)).sum(dim=-1)
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """Velocities p_i / m_i, shape ``(..., dim)``."""
+        m = self._inertia
+        return p / (like(m, p) if isinstance(m, Tensor) else m)
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K'' for every p, the matrix of the 1 / m_i, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> srnn.systems.SpringChain([0.5, 1.0], [1.0] * 3).kinetic_hessian(torch.zeros(2))
+        tensor([[2., 0.],
+                [0., 1.]])
+        """
+        matrix = torch.eye(self.dim, dtype=torch.float64) / self._inertia
+        return like(matrix, p).expand(*p.shape, self.dim)
 
 
 def _options_of(method: Callable[..., Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from srnn.systems._outline import Array, normals_of
+from srnn.systems._outline import Array, directions_of, normals_of
 
 __all__ = ["Contacts", "falls_to_zero", "first_entry"]
 
@@ -65,8 +65,7 @@ class Contacts(NamedTuple):
         edges = np.concatenate((walls, cuts, gaps))
         of_walls, of_gaps = np.split(normals, [len(walls)])
         normal = np.concatenate((of_walls, normals_of(cuts), of_gaps))
-        length = np.linalg.norm(edges[:, 1] - edges[:, 0], axis=-1)
-        along = (edges[:, 1] - edges[:, 0]) / length[:, None]
+        length, along = np.linalg.norm(edges[:, 1] - edges[:, 0], axis=-1), directions_of(edges)
         exits = np.arange(len(edges)) >= len(walls) + len(cuts)
         offset = (normal * edges[:, 0]).sum(-1) + np.where(exits, 0.0, radius)
         origin = (along * edges[:, 0]).sum(-1)
@@ -175,8 +174,7 @@ def _apart(segments: Array, gap: float) -> tuple[Array, Array]:
     that only a ball right in the corner can tell.  Returned are the edges (E, 2, 2), shorter by
     the cuts, and the cuts.
     """
-    along = segments[:, 1] - segments[:, 0]
-    along = along / np.linalg.norm(along, axis=-1, keepdims=True)
+    along = directions_of(segments)
     moved, cuts = segments.copy(), []
     for i, following in enumerate(_following(segments)):
         for j in following if len(following) > 1 else []:

@@ -1,20 +1,21 @@
 """Newtonian gravity between bodies in the plane, shared by the two- and the three-body system."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half
-from srnn.systems._base import SeparableSystem
+from srnn.systems._base import PointMasses
 from srnn.systems._shared import like, parameters
 from srnn.systems._truth import AdaptiveTruth
 
 __all__ = ["PlanarGravity", "rotate"]
 
 
-class PlanarGravity(AdaptiveTruth, SeparableSystem):
+class PlanarGravity(AdaptiveTruth, PointMasses):
     r"""Bodies in the plane that attract each other.
 
     .. math::
@@ -52,24 +53,19 @@ class PlanarGravity(AdaptiveTruth, SeparableSystem):
         # of positions, exactly, and its transpose adds up what a body feels.
         unit = torch.eye(bodies, dtype=torch.float64)
         self._pairs = unit[first] - unit[second]
-        self._mass_of = self.masses.repeat_interleave(2)
+
+    @cached_property
+    def _inertia(self) -> Tensor:
+        return self.masses.repeat_interleave(2)
 
     def _distances(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """q_i - q_j of every pair, (..., pairs, 2), and the squared distance, (..., pairs)."""
         apart = like(self._pairs, q) @ q.reshape(*q.shape[:-1], self.bodies, 2)
         return apart, (apart * apart).sum(dim=-1)
 
-    def kinetic(self, p: Half) -> Energy:
-        r"""Sum of :math:`|p_i|^2 / (2 m_i)`."""
-        return (p * p / like(2 * self._mass_of, p)).sum(dim=-1)
-
     def potential(self, q: Half) -> Energy:
         r"""Minus the sum of :math:`G m_i m_j / |q_i - q_j|`."""
         return -(like(self._pull, q) * self._distances(q)[1].rsqrt()).sum(dim=-1)
-
-    def kinetic_gradient(self, p: Half) -> Half:
-        """Velocities p_i / m_i."""
-        return p / like(self._mass_of, p)
 
     def potential_gradient(self, q: Half) -> Half:
         r"""Sum over the others of :math:`G m_i m_j (q_i - q_j) / |q_i - q_j|^3`."""

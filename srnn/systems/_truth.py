@@ -168,8 +168,7 @@ def _adaptive(
         _solve(rhs, starts[part], sizes[part], times, rtol)
         for part in (slice(first, first + size) for first in range(0, len(starts), size))
     ]
-    values = np.concatenate([states for states, _ in parts], axis=1)
-    reached = np.concatenate([count for _, count in parts])
+    values, reached = _joined(parts)
     return torch.from_numpy(values), torch.from_numpy(reached <= steps)
 
 
@@ -194,12 +193,13 @@ def _sizes(field: HamiltonianField, z0: Tensor, dt: float) -> Tensor:
     return size.repeat_interleave(z0.shape[-1] // 2, dim=-1)
 
 
+def _joined(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    states, reached = zip(*parts, strict=True)
+    return np.concatenate(states, axis=1), np.concatenate(reached)
+
+
 def _solve(
-    rhs: Callable[[Array], Array],
-    z0: Array,
-    sizes: Array,
-    times: Array,
-    rtol: float,
+    rhs: Callable[[Array], Array], z0: Array, sizes: Array, times: Array, rtol: float
 ) -> tuple[Array, Array]:
     """Integrate one group; return its states and how many states each trajectory reached.
 
@@ -229,9 +229,7 @@ def _solve(
                 atol=tolerance * sizes.ravel(),
             )
             while solver.status == "running":
-                solver.step()
-                if solver.status == "failed":
-                    break
+                solver.step()  # one that fails leaves its time as it is
                 end = int(np.searchsorted(times, solver.t, side="right"))
                 if end > count:
                     dense = solver.dense_output()(times[count:end])
@@ -240,10 +238,6 @@ def _solve(
     if count < len(times) and batch > 1:
         # One trajectory stops the group: halve it until that one is alone.
         parts = zip(np.array_split(z0, 2), np.array_split(sizes, 2), strict=True)
-        halves = [_solve(rhs, *part, times, rtol) for part in parts]
-        return (
-            np.concatenate([states for states, _ in halves], axis=1),
-            np.concatenate([reached for _, reached in halves]),
-        )
+        return _joined([_solve(rhs, *part, times, rtol) for part in parts])
     values[count:] = np.nan
     return values, np.full(batch, count)

@@ -6,9 +6,8 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State, Status, TrajectoryValues
-from srnn.systems._base import SeparableSystem
-from srnn.systems._bounces import Bounces, sorted_bounces
-from srnn.systems._bouncing import Motion, follow
+from srnn.systems._base import PointMasses
+from srnn.systems._bouncing import Bounces, Motion, follow, sorted_bounces
 from srnn.systems._contacts import Contacts
 from srnn.systems._outline import Array, normals_of
 from srnn.systems._shared import uniform
@@ -20,7 +19,7 @@ __all__ = ["Billiard"]
 _LARGEST_TABLE = 1 << 19  # entries of a table of balls by walls
 
 
-class Billiard(SeparableSystem):
+class Billiard(PointMasses):
     r"""A heavy ball that bounces off the walls of a room (section 6).
 
     .. math:: H(q, p) = \frac{|p|^2}{2 m} + m g y, \qquad q = (x, y),
@@ -89,35 +88,18 @@ class Billiard(SeparableSystem):
         self.radius = _checks.non_negative(radius, "radius")
         self.speed = _checks.non_negative(speed, "speed")
 
-    def kinetic(self, p: Half) -> Energy:
-        r"""Kinetic energy :math:`|p|^2 / (2 m)`."""
-        return (p * p).sum(dim=-1) / (2 * self.mass)
+    @property
+    def _inertia(self) -> float:
+        return self.mass
 
     def potential(self, q: Half) -> Energy:
         """Potential energy m g y."""
         return self.mass * self.gravity * q[..., 1]
 
-    def kinetic_gradient(self, p: Half) -> Half:
-        """Velocity p / m."""
-        return p / self.mass
-
     def potential_gradient(self, q: Half) -> Half:
         """Weight (0, m g)."""
         weight = torch.tensor([0.0, self.mass * self.gravity], dtype=q.dtype, device=q.device)
         return torch.zeros_like(q) + weight
-
-    def kinetic_hessian(self, p: Half) -> Hessians:
-        """K'' for every p, the unit matrix over m, shape ``(..., 2, 2)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.Billiard(mass=2.0).kinetic_hessian(torch.zeros(2))
-        tensor([[0.5000, 0.0000],
-                [0.0000, 0.5000]])
-        """
-        unit = torch.eye(2, dtype=p.dtype, device=p.device)
-        return (unit / self.mass).expand(*p.shape[:-1], 2, 2)
 
     def potential_hessian(self, q: Half) -> Hessians:
         """V'' for every q, zero, shape ``(..., 2, 2)``.

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State
-from srnn.systems._base import SeparableSystem
+from srnn.systems._base import PointMasses
 from srnn.systems._shared import interval, normal, stretches, uniform
 from srnn.systems._truth import AdaptiveTruth
 
 __all__ = ["FPUT"]
 
 
-class FPUT(AdaptiveTruth, SeparableSystem):
+class FPUT(AdaptiveTruth, PointMasses):
     r"""N unit masses joined by N + 1 weakly nonlinear springs, both ends fixed.
 
     .. math::
@@ -44,35 +44,15 @@ class FPUT(AdaptiveTruth, SeparableSystem):
         self.alpha = _checks.finite(alpha, "alpha")
         self.beta = _checks.finite(beta, "beta")
 
-    def kinetic(self, p: Half) -> Energy:
-        """Sum of p_i^2 / 2."""
-        return (p * p).sum(dim=-1) / 2
-
     def potential(self, q: Half) -> Energy:
         """Sum of r^2/2 + alpha r^3/3 + beta r^4/4 over the springs."""
         r = stretches(q)
         return (r * r * (0.5 + r * (self.alpha / 3 + r * (self.beta / 4)))).sum(dim=-1)
 
-    def kinetic_gradient(self, p: Half) -> Half:
-        """Velocities p."""
-        return p
-
     def potential_gradient(self, q: Half) -> Half:
         """Difference of the tensions r + alpha r^2 + beta r^3 on the two sides of a mass."""
         r = stretches(q)
         return -torch.diff(r * (1 + r * (self.alpha + r * self.beta)), dim=-1)
-
-    def kinetic_hessian(self, p: Half) -> Hessians:
-        """K'' for every p, the identity, shape ``(..., dim, dim)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.FPUT(masses=2).kinetic_hessian(torch.zeros(2))
-        tensor([[1., 0.],
-                [0., 1.]])
-        """
-        return torch.eye(self.dim, dtype=p.dtype, device=p.device).expand(*p.shape, self.dim)
 
     def potential_hessian(self, q: Half) -> Hessians:
         """V'' for every q, tridiagonal, shape ``(..., dim, dim)``.

@@ -4,14 +4,14 @@ import torch
 
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State
-from srnn.systems._base import SeparableSystem
+from srnn.systems._base import PointMasses
 from srnn.systems._shared import interval, uniform
 from srnn.systems._truth import AdaptiveTruth
 
 __all__ = ["HenonHeiles"]
 
 
-class HenonHeiles(AdaptiveTruth, SeparableSystem):
+class HenonHeiles(AdaptiveTruth, PointMasses):
     r"""A star in the plane of an axisymmetric galaxy; q = (x, y).
 
     .. math::
@@ -51,18 +51,10 @@ class HenonHeiles(AdaptiveTruth, SeparableSystem):
         """
         return 1 / (6 * self.coupling**2)
 
-    def kinetic(self, p: Half) -> Energy:
-        r"""Kinetic energy :math:`|p|^2 / 2`."""
-        return (p * p).sum(dim=-1) / 2
-
     def potential(self, q: Half) -> Energy:
         """Potential energy (x^2 + y^2) / 2 + lambda (x^2 y - y^3 / 3)."""
         x, y = q[..., 0], q[..., 1]
         return (x * x + y * y) / 2 + self.coupling * (x * x * y - y**3 / 3)
-
-    def kinetic_gradient(self, p: Half) -> Half:
-        """Velocities p."""
-        return p
 
     def potential_gradient(self, q: Half) -> Half:
         """Gradient (x + 2 lambda x y, y + lambda (x^2 - y^2))."""
@@ -70,18 +62,6 @@ class HenonHeiles(AdaptiveTruth, SeparableSystem):
         return torch.stack(
             (x + 2 * self.coupling * x * y, y + self.coupling * (x * x - y * y)), dim=-1
         )
-
-    def kinetic_hessian(self, p: Half) -> Hessians:
-        """K'' for every p, the identity, shape ``(..., 2, 2)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.HenonHeiles().kinetic_hessian(torch.zeros(2))
-        tensor([[1., 0.],
-                [0., 1.]])
-        """
-        return torch.eye(2, dtype=p.dtype, device=p.device).expand(*p.shape, 2)
 
     def potential_hessian(self, q: Half) -> Hessians:
         r"""V'' for every q, shape ``(..., 2, 2)``.

@@ -5,13 +5,13 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Energy, Half, State, Status, TrajectoryValues
-from srnn.systems._base import SeparableSystem
+from srnn.systems._base import PointMasses
 from srnn.systems._shared import uniform
 
 __all__ = ["MassSpring"]
 
 
-class MassSpring(SeparableSystem):
+class MassSpring(PointMasses):
     r"""A mass on a spring.
 
     .. math:: H(q, p) = \frac{p^2}{2 m} + \frac{k q^2}{2}.
@@ -52,17 +52,13 @@ class MassSpring(SeparableSystem):
         """
         return float((self.stiffness / self.mass) ** 0.5)
 
-    def kinetic(self, p: Half) -> Energy:
-        """Kinetic energy p^2 / (2 m)."""
-        return (p * p).sum(dim=-1) / (2 * self.mass)
+    @property
+    def _inertia(self) -> float:
+        return self.mass
 
     def potential(self, q: Half) -> Energy:
         """Potential energy k q^2 / 2."""
         return self.stiffness * (q * q).sum(dim=-1) / 2
-
-    def kinetic_gradient(self, p: Half) -> Half:
-        """Velocity p / m."""
-        return p / self.mass
 
     def potential_gradient(self, q: Half) -> Half:
         """Tension k q."""

@@ -4,14 +4,14 @@ import torch
 
 from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State
-from srnn.systems._base import SeparableSystem
+from srnn.systems._base import PointMasses
 from srnn.systems._shared import uniform
 from srnn.systems._truth import AdaptiveTruth
 
 __all__ = ["Pendulum"]
 
 
-class Pendulum(AdaptiveTruth, SeparableSystem):
+class Pendulum(AdaptiveTruth, PointMasses):
     r"""A mass on a rigid, weightless rod; q is the angle from the lowest point.
 
     .. math:: H(q, p) = \frac{p^2}{2 m l^2} + m g l (1 - \cos q).
@@ -42,9 +42,9 @@ class Pendulum(AdaptiveTruth, SeparableSystem):
         self.length = _checks.positive(length, "length")
         self.gravity = _checks.positive(gravity, "gravity")
 
-    def kinetic(self, p: Half) -> Energy:
-        """Kinetic energy p^2 / (2 m l^2)."""
-        return (p * p).sum(dim=-1) / (2 * self.mass * self.length**2)
+    @property
+    def _inertia(self) -> float:
+        return self.mass * self.length**2
 
     def potential(self, q: Half) -> Energy:
         """Potential energy m g l (1 - cos q)."""
@@ -52,24 +52,9 @@ class Pendulum(AdaptiveTruth, SeparableSystem):
         half = torch.sin(q / 2)
         return 2 * self.mass * self.gravity * self.length * (half * half).sum(dim=-1)
 
-    def kinetic_gradient(self, p: Half) -> Half:
-        """Angular velocity p / (m l^2)."""
-        return p / (self.mass * self.length**2)
-
     def potential_gradient(self, q: Half) -> Half:
         """Restoring torque m g l sin q."""
         return self.mass * self.gravity * self.length * torch.sin(q)
-
-    def kinetic_hessian(self, p: Half) -> Hessians:
-        """K'' for every p, the number 1 / (m l^2), shape ``(..., 1, 1)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.Pendulum(mass=2.0).kinetic_hessian(torch.zeros(1))
-        tensor([[0.5000]])
-        """
-        return torch.full_like(p, 1 / (self.mass * self.length**2))[..., None]
 
     def potential_hessian(self, q: Half) -> Hessians:
         """V'' for every q, m g l cos q, shape ``(..., 1, 1)``.

@@ -11,14 +11,8 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import Half
-from srnn.systems._outline import (
-    Array,
-    distance_to,
-    inside,
-    normals_of,
-    outline_of_polygons,
-)
-from srnn.systems._raster import checked_image, outline_of_image, rasterise
+from srnn.systems import _outline
+from srnn.systems._outline import Array, distance_to, inside, normals_of
 
 __all__ = ["Room"]
 
@@ -139,8 +133,10 @@ class Room:
         if not isinstance(size, (tuple, list)) or len(size) != 2:
             raise TypeError(f"Expected `size` to be a pair (rows, cols); got {size!r}.")
         rows, cols = (_checks.positive_int(n, "size", minimum=3) for n in size)
-        segments = outline_of_polygons(outer, obstacles, (rows, cols), TOUCH * max(rows, cols))
-        image = torch.from_numpy(rasterise(segments, (rows, cols)))
+        segments = _outline.outline_of_polygons(
+            outer, obstacles, (rows, cols), TOUCH * max(rows, cols)
+        )
+        image = torch.from_numpy(_outline.rasterise(segments, (rows, cols)))
         return cls(image, torch.from_numpy(segments), torch.zeros(0, 2, 2, dtype=torch.float64))
 
     @classmethod
@@ -176,8 +172,8 @@ class Room:
         >>> srnn.systems.Room.from_image(image)
         Room(size=(5, 6), edges=3, gaps=1)
         """
-        picture = checked_image(image)
-        segments, gaps = outline_of_image((picture > 0.5).numpy())
+        picture = _outline.checked_image(image)
+        segments, gaps = _outline.outline_of_image((picture > 0.5).numpy())
         return cls(picture, torch.from_numpy(segments), torch.from_numpy(gaps))
 
     @property

@@ -8,8 +8,12 @@ from typing import Any, NamedTuple
 
 from srnn import _checks
 from srnn.experiments import billiard
+from srnn.experiments.reproduction._nets import NETS
 
-__all__ = ["COLUMNS", "MODES", "PRESETS", "TABLES", "Cell", "Fit", "Job", "Mode", "jobs"]
+__all__ = [
+    *("COLUMNS", "LABELS", "MODES", "PRESETS", "TABLES"),
+    *("Cell", "Fit", "Job", "Mode", "jobs"),
+]
 
 COLUMNS = ("faithful", "improved", "oracle")
 """Of a table: the paper's recipe, models by the library's own, and what needs no training."""
@@ -54,10 +58,10 @@ class Fit:
     ----------
     problem : {"chain", "three-body", "billiard"}
     net : str
-        A network (``onet``, ``hnet``, ``hnetq`` with a quadratic term, ``quadratic``, ``rnn``,
-        ``lstm``, ``hnetp`` of pairs of bodies), or what needs no training (``perfect``, ``exact``,
-        ``true``, ``zero``); with a 4 behind for four steps between observed states.  For the
-        billiard a row of :data:`srnn.experiments.billiard.ROWS`.
+        Of :data:`NETS`: a network (``onet``, ``hnet``, ``hnetq`` with a quadratic term,
+        ``quadratic``, ``rnn``, ``lstm``, ``hnetp`` of pairs of bodies), or what needs no training
+        (``perfect``, ``exact``, ``true``, ``zero``); with a 4 behind for four steps between
+        observed states.  For the billiard a row of :data:`srnn.experiments.billiard.ROWS`.
     hidden : tuple of int
     integrator : str or None
         That of training.
@@ -104,7 +108,7 @@ class Fit:
         """Whether there is anything to train."""
         if self.problem == "billiard":
             return billiard.ROWS[self.net][1] is not None
-        return self.net not in ("perfect", "exact", "true", "true4", "zero")
+        return NETS[_checks.choice(self.net, "net", NETS)].learnt
 
 
 @dataclass(frozen=True)
@@ -244,17 +248,8 @@ def _chain_fit(net: str, train: str, mode: str, sigma: float) -> Fit:
         settings |= {"iso": True, "iso_every": 5}
         if net in _CAPPED:  # their twenty minutes are over before the 101st epoch
             settings["iso_from"] = _CAPPED[net]
-    capped = net in _CAPPED
-    return Fit(
-        "chain",
-        net,
-        (2048,),
-        _METHOD.get(train),
-        "paper",
-        settings,
-        20.0 if capped else None,
-        sigma,
-    )
+    minutes = 20.0 if net in _CAPPED else None
+    return Fit("chain", net, (2048,), _METHOD.get(train), "paper", settings, minutes, sigma)
 
 
 # Of every network, trained and tested by Euler (E) or leapfrog (L).
@@ -264,17 +259,13 @@ _WAYS = (("E", "E"), ("E", "L"), ("L", "L"))
 def _chain_cells(table: str, sigma: float, modes: tuple[str, ...]) -> list[Cell]:
     cells = []
     for mode in modes:
-        iso = "scipy" if mode == "iso" else None
-        for net in ("onet", "hnet"):
-            for train, test in _WAYS:
-                fit = _chain_fit(net, train, mode, sigma)
-                cells.append(
-                    Cell(table, "faithful", fit, net, train, test, mode, _METHOD[test], iso)
-                )
+        rows = [(net, *way) for net in ("onet", "hnet") for way in _WAYS]
         if mode != "single" and table != "figure1":
-            for net in ("rnn", "lstm"):
-                fit = _chain_fit(net, "none", mode, sigma)
-                cells.append(Cell(table, "faithful", fit, net, "none", "none", mode, None, iso))
+            rows += [(net, "none", "none") for net in ("rnn", "lstm")]
+        iso = "scipy" if mode == "iso" else None
+        for net, train, test in rows:
+            fit, method = _chain_fit(net, train, mode, sigma), _METHOD.get(test)
+            cells.append(Cell(table, "faithful", fit, net, train, test, mode, method, iso))
     return cells
 
 
@@ -378,39 +369,39 @@ def _three_body_cells() -> list[Cell]:
     return cells
 
 
-# The rows of the billiard by the names that their results are stored under.
+# The rows of the billiard by the names that their results are stored under: how tables call them,
+# and which they are.
 _BILLIARD = {
     "faithful": {
-        "walls": "paper's networks and recipe",
-        "half": "the same, alpha = 1/2",
-        "norebound": "no rebound",
-        "onet": "O-NET",
-        "rnn": "RNN",
+        "walls": ("paper's walls", "paper's networks and recipe"),
+        "half": ("paper's walls, alpha 1/2", "the same, alpha = 1/2"),
+        "norebound": ("no rebound", "no rebound"),
+        "onet": ("O-NET", "O-NET"),
+        "rnn": ("RNN", "RNN"),
     },
     "improved": {
-        "levelset": "level set",
-        "learntset": "level set, all of it learnt",
-        "started": "paper's networks, started from rebounds",
+        "levelset": ("level set", "level set"),
+        "learntset": ("level set, all learnt", "level set, all of it learnt"),
+        "started": ("paper's walls, started", "paper's networks, started from rebounds"),
     },
     "oracle": {
-        "known": "known walls, true equations",
-        "untrained": "level set, untrained, true equations",
+        "known": ("known walls", "known walls, true equations"),
+        "untrained": ("level set, untrained", "level set, untrained, true equations"),
     },
 }
+LABELS = {name: row[0] for rows in _BILLIARD.values() for name, row in rows.items()}
+"""How tables call what predicts and is no kind of network, by its name in paths."""
 
 
 def _billiard_cells() -> list[Cell]:
     cells = []
     for column, names in _BILLIARD.items():
-        for model, row in names.items():
+        for model, (_, row) in names.items():
             settings = billiard.ROWS[row][1]
-            fit = Fit(
-                "billiard", row, (), None, None, dict(settings or {}), None, 0.0, 5000, 32, 61
-            )
+            told = dict(settings or {})
+            fit = Fit("billiard", row, (), None, None, told, None, 0.0, 5000, 32, 61)
             train, mode = ("none", "clean") if settings is None else ("L", "recurrent")
-            if model == "rnn":
-                train = "none"
-            test = "none" if model == "rnn" else "L"
+            train, test = ("none", "none") if model == "rnn" else (train, "L")
             cells.append(Cell("figure4", column, fit, model, train, test, mode))
     return cells
 
@@ -463,7 +454,7 @@ def _cost(fit: Fit) -> float:
         return 30.0
     mode = "single" if fit.settings.get("window") == 2 else "recurrent"
     epochs = int(fit.settings.get("epochs", _EPOCHS))
-    seconds = epochs * _SECONDS[(fit.problem, fit.net, mode)]
+    seconds = epochs * _SECONDS.get((fit.problem, fit.net, mode), 1.0)
     return seconds * (2 if fit.settings.get("iso") else 1)
 
 
@@ -538,14 +529,6 @@ def jobs(table: str = "all", *, preset: str = "paper", seeds: int = 3) -> list[J
                 cell = dataclasses.replace(cell, fit=_smaller(cell.fit))
             for seed in range(seeds if _repeated(cell) else 1):
                 found.setdefault((cell.fit.digest(), seed), []).append(cell)
-    every = [
-        Job(
-            cells[0].fit,
-            seed,
-            preset,
-            tuple(cells),
-            _cost(cells[0].fit) if preset == "paper" else 1.0,
-        )
-        for (_, seed), cells in found.items()
-    ]
+    costs = {key: _cost(cells[0].fit) if preset == "paper" else 1.0 for key, cells in found.items()}
+    every = [Job(c[0].fit, key[1], preset, tuple(c), costs[key]) for key, c in found.items()]
     return sorted(every, key=_worth)

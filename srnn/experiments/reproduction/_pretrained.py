@@ -5,6 +5,7 @@ from typing import Any
 from srnn import _checks
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import Cell
+from srnn.experiments.reproduction._nets import NETS
 from srnn.model import models
 from srnn.model.model import Model
 
@@ -96,13 +97,6 @@ _SYSTEM = {
         "three equal bodies in the plane that attract each other, near circular orbits (section 5)"
     ),
 }
-_NET = {
-    "hnet": "H-NET, K(p) + V(q), an MLP each",
-    "hnetq": "H-NET, K(p) + V(q), an MLP and a quadratic term each",
-    "quadratic": "K(p) + V(q), a quadratic form each",
-    "hnetp": "H of pairs of bodies (`srnn.nn.PairwiseH`), one step between states",
-    "hnetp4": "H of pairs of bodies (`srnn.nn.PairwiseH`), four steps between states",
-}
 
 
 def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
@@ -139,7 +133,7 @@ def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
     lines = [
         f"# {name}",
         "",
-        f"- **Model**: {_NET[fit.net]}{hidden}; trained and tested by {fit.integrator}."
+        f"- **Model**: {NETS[fit.net].card}{hidden}; trained and tested by {fit.integrator}."
         + (" No epoch improved on the start: the MLPs are zero." if alone else ""),
         f"- **Describes** {_SYSTEM[fit.problem]}.",
         f"- **Data**: {fit.training} trajectories of 10 states, {noise}, seed {seed}.",

@@ -1,22 +1,27 @@
 """The paper's problems at its sizes: a system with its training and its test data."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from srnn.data.trajectories import Trajectories
 from srnn.experiments import billiard
+from srnn.experiments.reproduction._cells import Fit
 from srnn.systems import Billiard, SpringChain, ThreeBody
 
-__all__ = ["DT", "OBSERVED", "Draw", "chain", "heavy_billiard", "three_body"]
+__all__ = ["FIRST", "OBSERVED", "Draw", "problem"]
 
-DT = {"chain": 0.1, "three-body": 1.0}
 OBSERVED = 10
 """States of a training trajectory, and those of a test trajectory that ISO may look at."""
-# Chains and orbits of these numbers upwards are those of the tables; settings were chosen on
-# others.
-_FIRST = {"chain": 6000, "three-body": 7000}
-_DIM = {"chain": 20, "three-body": 6}
+FIRST = {"chain": 6000, "three-body": 7000}
+"""Chains and orbits of these numbers upwards are those of the tables; settings were chosen on
+others."""
+_SYSTEMS: dict[str, tuple[float, Callable[[torch.Generator], Any]]] = {
+    "chain": (0.1, lambda g: SpringChain.random(masses=20, generator=g)),  # section 4
+    "three-body": (1.0, lambda _: ThreeBody()),  # section 5
+}
+"""Time between states, and how each system is drawn."""
 
 
 class Draw(NamedTuple):
@@ -42,93 +47,35 @@ class Draw(NamedTuple):
     """Draws what comes next, the weights of a network first."""
 
 
-def chain(
-    seed: int,
-    *,
-    sigma: float = 0.2,
-    training: int = 1000,
-    tests: int = 32,
-    states: int = 200,
-) -> Draw:
-    """Draw a chain of 20 masses and its trajectories (section 4).
+def problem(fit: Fit, seed: int) -> Draw:
+    """Draw the data of a fit.
 
     Parameters
     ----------
+    fit : Fit
     seed : int
-        Of chain, data and whatever is drawn afterwards.
-    sigma : float
-        Standard deviation of the noise on every number; 0 for none.
-    training, tests : int
-        How many trajectories.
-    states : int
-        Of a test trajectory.
+        Of system, data and whatever is drawn afterwards; the billiard has one draw.
 
     Returns
     -------
     Draw
+        Trajectories whose truth is in doubt, as of a few orbits of three bodies, are left out.
 
     Examples
     --------
-    >>> chain(3, training=8, tests=4).system
-    SpringChain(dim=20)
+    >>> problem(Fit("three-body", "true", training=1, tests=1, states=2), 0).test.dim
+    6
     """
-    g = torch.Generator().manual_seed(_FIRST["chain"] + seed)
-    system = SpringChain.random(masses=_DIM["chain"], generator=g)
+    if fit.problem == "billiard":  # section 6
+        test = billiard.draw_test(fit.tests, states=fit.states)
+        return Draw(Billiard(), billiard.draw_training(fit.training), test, torch.Generator())
+    dt, system_of = _SYSTEMS[fit.problem]
+    g = torch.Generator().manual_seed(FIRST[fit.problem] + seed)
+    system = system_of(g)
     # The test set first: it is then the same whatever is trained on.
     sets = []
-    for count, length in ((tests, states), (training, OBSERVED)):
-        data = system.simulate(count, steps=length - 1, dt=DT["chain"], generator=g)
-        sets.append(data.with_noise(sigma, generator=g) if sigma else data)
+    for count, length in ((fit.tests, fit.states), (fit.training, OBSERVED)):
+        data = system.simulate(count, steps=length - 1, dt=dt, generator=g)
+        data = data.select(data.status == 0)
+        sets.append(data.with_noise(fit.sigma, generator=g) if fit.sigma else data)
     return Draw(system, sets[1], sets[0], g)
-
-
-def three_body(seed: int, *, training: int = 100, tests: int = 256, states: int = OBSERVED) -> Draw:
-    """Draw orbits of three bodies, without noise (section 5).
-
-    Parameters
-    ----------
-    seed : int
-    training, tests : int
-        How many orbits; the few whose truth is in doubt are left out.
-    states : int
-        Of a test orbit.
-
-    Returns
-    -------
-    Draw
-
-    Examples
-    --------
-    >>> three_body(0, training=1, tests=1, states=2).training.dt
-    1.0
-    """
-    g = torch.Generator().manual_seed(_FIRST["three-body"] + seed)
-    system = ThreeBody()
-    sets = []
-    for count, length in ((tests, states), (training, OBSERVED)):
-        data = system.simulate(count, steps=length - 1, dt=DT["three-body"], generator=g)
-        sets.append(data.select(data.status == 0))
-    return Draw(system, sets[1], sets[0], g)
-
-
-def heavy_billiard(*, training: int = 5000, tests: int = 32, states: int = 61) -> Draw:
-    """Draw the balls of :mod:`srnn.experiments.billiard` (section 6): one room, one seed.
-
-    Parameters
-    ----------
-    training, tests : int
-        How many trajectories.
-    states : int
-        Of a test trajectory.
-
-    Returns
-    -------
-    Draw
-
-    Examples
-    --------
-    >>> heavy_billiard(training=3, tests=2).test
-    Trajectories(states=61, trajectories=2, dim=2, dt=0.1, dtype=float32)
-    """
-    test = billiard.draw_test(tests, states=states)
-    return Draw(Billiard(), billiard.draw_training(training), test, torch.Generator())

@@ -12,34 +12,11 @@ import numpy as np
 from srnn import _checks
 from srnn.errors import CheckpointError
 from srnn.experiments._store import FOLDER
-from srnn.experiments.reproduction._cells import COLUMNS, MODES, TABLES
+from srnn.experiments.reproduction._cells import COLUMNS, LABELS, MODES, TABLES
+from srnn.experiments.reproduction._nets import NETS
 from srnn.experiments.reproduction._published import published
 
 __all__ = ["Result", "Row", "results", "row_label", "rows"]
-
-_NETS = {
-    "onet": "O-NET",
-    "hnet": "H-NET",
-    "hnetq": "H-NET + quadratic",
-    "hnetp": "H of pairs",
-    "hnetp4": "H of pairs, 4 steps",
-    "quadratic": "QuadraticH",
-    "rnn": "RNN",
-    "lstm": "LSTM",
-    "perfect": "perfect",
-    "exact": "exact flow",
-    "true": "true equations",
-    "true4": "true equations, 4 steps",
-    "zero": "predict zero",
-    "walls": "paper's walls",
-    "half": "paper's walls, alpha 1/2",
-    "norebound": "no rebound",
-    "levelset": "level set",
-    "learntset": "level set, all learnt",
-    "started": "paper's walls, started",
-    "known": "known walls",
-    "untrained": "level set, untrained",
-}
 
 
 def row_label(
@@ -64,7 +41,7 @@ def row_label(
     >>> row_label("faithful", "hnet", "L", "L", "iso")
     'H-NET L-L, ISO'
     """
-    name = _NETS.get(model, model)
+    name = NETS[model].label if model in NETS else LABELS.get(model, model)
     if (column, model) == ("improved", "hnet") and MODES[mode].alters is None:
         name += ", distilled"  # its start is the quadratic H's, unlike in every other row
     way = f" {train}-{test}" if train != "none" else f" {test}" if test != "none" else ""
@@ -169,9 +146,6 @@ class Result:
         return published(self.table, self.model, self.train, self.test, self.mode)
 
 
-_NAMES = sorted({cell.table for cells in TABLES.values() for cell in cells})
-
-
 def _nan(value: Any) -> Any:
     """Put back what JSON has no word for."""
     if value is None:
@@ -272,7 +246,8 @@ def results(
                 f"There is no folder {place} of results; `srnn reproduce` makes one."
             )
     if table is not None:
-        _checks.choice(table, "table", _NAMES)
+        names = {cell.table for cells in TABLES.values() for cell in cells}
+        _checks.choice(table, "table", sorted(names))
     if column is not None:
         _checks.choice(column, "column", COLUMNS)
     files = sorted(place.glob(f"{table or '*'}/{column or '*'}/*-s*.json"))
@@ -341,10 +316,6 @@ class Row:
         return [cell.stretches[stretch][against][0] for cell in self.cells]
 
 
-# The paper's order of the rows; others follow by name.
-_ORDER = ("onet", "hnet", "hnetq", "quadratic", "hnetp", "hnetp4", "rnn", "lstm")
-
-
 def rows(
     table: str, *, column: str | None = None, folder: str | os.PathLike[str] | None = None
 ) -> list[Row]:
@@ -373,9 +344,11 @@ def rows(
         found.setdefault(key, []).append(cell)
 
     def place(key: tuple[str, ...]) -> tuple[Any, ...]:
+        # What is no kind of network, such as the walls of a billiard, follows by name.
         column, model, train, test, mode = key
+        nets = list(NETS)
+        of_model = nets.index(model) if model in nets else len(nets)
         of_mode = list(MODES).index(mode)
-        of_model = _ORDER.index(model) if model in _ORDER else 9
         return column, model in ("rnn", "lstm"), of_mode, of_model, model, train, test
 
     return [

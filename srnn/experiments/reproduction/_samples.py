@@ -7,8 +7,9 @@ import numpy as np
 
 from srnn import _checks
 from srnn.experiments.reproduction._cells import Fit
+from srnn.experiments.reproduction._problems import problem
 from srnn.experiments.reproduction._results import Result
-from srnn.experiments.reproduction._work import SAMPLED, SHOWN, problem
+from srnn.experiments.reproduction._work import SAMPLED, SHOWN
 
 __all__ = ["Sample", "sample"]
 

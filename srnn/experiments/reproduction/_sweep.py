@@ -8,7 +8,7 @@ import traceback
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -208,7 +208,7 @@ class _Sweep:
             except BrokenProcessPool as error:
                 self._broke(error)
             finally:
-                with _quiet():
+                with warnings.catch_warnings(action="ignore"):  # joblib ends early without a word
                     outcomes.close()
         return self.failed
 
@@ -304,14 +304,6 @@ def _on_cluster(client: Any, calls: Sequence[tuple[Any, ...]]) -> Generator[_Out
                 yield _Outcome(number, reason, killed=gone)
     finally:
         client.cancel([future for future in futures if not future.done()])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Let joblib end early without a word."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _paths(folder: Path, job: Job) -> tuple[Path, Path]:

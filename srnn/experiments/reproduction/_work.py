@@ -16,17 +16,12 @@ from srnn.data.trajectories import Trajectories
 from srnn.experiments import billiard
 from srnn.experiments._store import made_with
 from srnn.experiments.reproduction._cells import Cell, Fit, Job
-from srnn.experiments.reproduction._problems import (
-    OBSERVED,
-    Draw,
-    chain,
-    heavy_billiard,
-    three_body,
-)
+from srnn.experiments.reproduction._nets import NETS
+from srnn.experiments.reproduction._problems import OBSERVED, Draw, problem
 from srnn.model import models
 from srnn.model.model import Model
 from srnn.model.models import SRNN
-from srnn.nn import LSTM, RNN, HNet, ONet, PairwiseH, QuadraticH
+from srnn.motion.fields import hamiltonian_of
 from srnn.results.metrics import position_error
 from srnn.starts.iso import optimise_initial_state
 from srnn.training.run import History
@@ -39,57 +34,17 @@ SHOWN = {"chain": slice(0, 20, 2), "three-body": slice(None), "billiard": slice(
 """Positions that are kept of it: every other of a chain's masses, and all of the others."""
 
 
-def problem(fit: Fit, seed: int) -> Draw:
-    """Draw the data of a fit.
-
-    Parameters
-    ----------
-    fit : Fit
-    seed : int
-
-    Returns
-    -------
-    Draw
-
-    Examples
-    --------
-    >>> from srnn.experiments.reproduction import jobs, problem
-    >>> job = jobs("table1", preset="smoke")[0]
-    >>> problem(job.fit, job.seed).test.dim
-    20
-    """
-    sizes = {"training": fit.training, "tests": fit.tests, "states": fit.states}
-    if fit.problem == "billiard":
-        return heavy_billiard(**sizes)
-    if fit.problem == "chain":
-        return chain(seed, sigma=fit.sigma, **sizes)
-    return three_body(seed, **sizes)
-
-
-def _model(fit: Fit, drawn: Draw) -> Model:
-    """Make the model of a fit, or what stands for one that needs no training."""
+def _model(fit: Fit, drawn: Draw) -> Any:
+    """Make the model of a fit, or what stands for one: states where nothing moves them."""
     if fit.problem == "billiard":
         return billiard.make(fit.net)
-    g, dim = drawn.generator, drawn.test.dim
-    how: dict[str, Any] = {"preset": fit.preset, "generator": g}
-    hidden = fit.hidden[0] if len(fit.hidden) == 1 else fit.hidden
-    if fit.net == "onet":
-        return Model(ONet(dim, hidden, generator=g), fit.integrator, **how)
-    if fit.net in ("rnn", "lstm"):
-        kind: Any = RNN if fit.net == "rnn" else LSTM
-        return Model(kind(dim, hidden, generator=g), None, **how)
-    hamiltonian: Any
-    if fit.net in ("true", "true4"):
-        hamiltonian = drawn.system
-    elif fit.net == "exact":  # its leapfrog step is the chain's exact motion
-        hamiltonian = drawn.system.shadow_hamiltonian(drawn.test.dt)
-    elif fit.net == "quadratic":
-        hamiltonian = QuadraticH(dim)
-    elif fit.net.startswith("hnetp"):
-        hamiltonian = PairwiseH(dim // 2, 2, hidden, generator=g)
-    else:
-        hamiltonian = HNet(dim, hidden, quadratic=fit.net == "hnetq", generator=g)
-    return SRNN(dim, hamiltonian=hamiltonian, integrator=fit.integrator or "leapfrog", **how)
+    made = NETS[fit.net].make(drawn, fit.hidden[0] if len(fit.hidden) == 1 else fit.hidden)
+    if isinstance(made, Tensor):
+        return made
+    how: dict[str, Any] = {"preset": fit.preset, "generator": drawn.generator}
+    if hamiltonian_of(made) is None:
+        return Model(made, fit.integrator, **how)
+    return SRNN(made.dim, hamiltonian=made, integrator=fit.integrator or "leapfrog", **how)
 
 
 def _settings(fit: Fit) -> dict[str, Any]:
@@ -121,8 +76,8 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
     Parameters
     ----------
     cell : Cell
-    model : Model
-        Of the cell's fit.
+    model : Model or Tensor
+        Of the cell's fit; or the predicted states, where no model moves them.
     drawn : Draw
         Of the same fit and the model's seed.
 
@@ -145,10 +100,8 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
     True
     """
     test = drawn.test
-    if cell.fit.net in ("perfect", "zero"):
-        assert test.clean is not None
-        values = test.clean if cell.fit.net == "perfect" else torch.zeros_like(test.values)
-        prediction = Trajectories.from_states(values, dt=test.dt)
+    if isinstance(model, Tensor):
+        prediction = Trajectories.from_states(model, dt=test.dt)
     else:
         prediction = _predict(cell, model, test)
     errors = {name: position_error(prediction, test, name).double() for name in ("noisy", "clean")}
@@ -315,8 +268,6 @@ def _trained(job: Job, folder: Path, drawn: Draw) -> tuple[Any, dict[str, Any]]:
         "wall_time_s": 0.0,
         "threads": torch.get_num_threads(),
     }
-    if job.fit.net in ("perfect", "zero"):
-        return None, took
     model = _model(job.fit, drawn)
     if not job.fit.learnt:
         return model, took

@@ -14,8 +14,13 @@ from srnn.motion.fields import hamiltonian_of, weight_of
 from srnn.nn.network import asked
 from srnn.results import metrics
 from srnn.results.diagnostics._diagnosis import Diagnosis
-from srnn.results.diagnostics._forecast import forecast, paired_p_value
-from srnn.results.diagnostics._motion import jacobians, optimise, unit
+from srnn.results.diagnostics._forecast import (
+    forecast,
+    jacobians,
+    optimise,
+    paired_p_value,
+    unit,
+)
 from srnn.results.diagnostics._residuals import FittedResiduals, Statistic
 from srnn.starts.iso import InitialStates, IsoStatus
 
@@ -103,9 +108,9 @@ def diagnose(
         generator = torch.Generator().manual_seed(0)
     generator = _checks.as_generator(generator)
     cut = _forecast_states(forecast_from, data)
-    steps = max(data.steps, 100)
-    if drift_steps is not None:
-        steps = _checks.steps(drift_steps, "drift_steps")
+    steps = _checks.steps(
+        max(data.steps, 100) if drift_steps is None else drift_steps, "drift_steps"
+    )
     count = min(
         _checks.positive_int(most, "most"),
         max(1, _NUMBERS // (len(data.values) * (2 * data.dim) ** 2)),
@@ -199,7 +204,6 @@ def _residuals(
     """Everything about residuals, of the trajectories in `index`."""
     values, fitted = observed.values[:, index], states[:, index]
     residuals = fitted - values
-    names = ("autocorrelation_q", "autocorrelation_p", "growth_q", "growth_p")
     sizes = [half.double().square().mean(dim=(1, 2)).sqrt() for half in _checks.halves(residuals)]
     found: dict[str, Any] = {
         "residuals": residuals,
@@ -208,13 +212,10 @@ def _residuals(
         "clean_expected": None,
     }
     if not len(index):
+        names = ("autocorrelation_q", "autocorrelation_p", "growth_q", "growth_p")
         nothing = ("sigma", "sigma_error", "sigma_q", "sigma_p", "condition_number")
-        return (
-            found
-            | dict.fromkeys(names, _UNKNOWN)
-            | dict.fromkeys(nothing, math.nan)
-            | {"degrees_of_freedom": 0, "rounding": False}
-        )
+        found |= dict.fromkeys(names, _UNKNOWN) | dict.fromkeys(nothing, math.nan)
+        return found | {"degrees_of_freedom": 0, "rounding": False}
     units = unit(model, values)
     fit = FittedResiduals(residuals / units, tangents[:, index])
     ends = (units[0], units[-1])

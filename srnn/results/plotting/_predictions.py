@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from srnn.results.plotting._style import COLOURS, LINES, axes
+from srnn.results.plotting._style import BARS, COLOURS, LINES, axes, bars, beside
 
 __all__ = ["error_curves", "many_positions", "one_position", "orbits", "published_and_ours"]
 
@@ -287,27 +287,16 @@ def published_and_ours(
     ['not run yet']
     """
     ax = axes(ax)
-    looks = {
-        "published": (-0.2, {"color": COLOURS["orange"], "hatch": "///"}),
-        "ours": (0.2, {"color": COLOURS["blue"]}),
-    }
-    for kind, (shift, look) in looks.items():
+    for kind, shift in (("published", -0.2), ("ours", 0.2)):
         given = [(place, row.get(kind)) for place, row in enumerate(rows.values())]
         there = [(place + shift, *each) for place, each in given if each is not None]
         if there:
             where, mean, std = zip(*there, strict=True)
-            bars: dict[str, Any] = {"height": 0.4, "edgecolor": "white", "linewidth": 0}
-            bars |= {"ecolor": "black", "error_kw": {"linewidth": 0.8}} | look
-            ax.barh(where, mean, xerr=std, label=kind, **bars)
+            thin = {"linewidth": 0.8}
+            ax.barh(where, mean, xerr=std, height=0.4, label=kind, error_kw=thin, **BARS[kind])
         for place, each in given:
             if each is None and kind == "ours":
-                ax.annotate(
-                    "not run yet", (0, place + shift), (3, 0), textcoords="offset points",
-                    va="center", fontsize="x-small",
-                )  # fmt: skip
+                beside(ax, "not run yet", place + shift, "x-small")
     for (name, value), dashes in zip((floors or {}).items(), LINES[2:], strict=False):
         ax.axvline(value, color="black", label=name, linewidth=1, linestyle=dashes)
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set(xlabel=r"error $\|\hat q - q\|_2$", ylim=(len(rows) - 0.4, -0.6))
-    ax.set_xlim(0, limit)
-    return ax
+    return bars(ax, list(rows), r"error $\|\hat q - q\|_2$", limit)

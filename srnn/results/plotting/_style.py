@@ -8,7 +8,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from torch import Tensor
 
-__all__ = ["COLOURS", "LINES", "array", "axes", "style"]
+__all__ = ["BARS", "COLOURS", "LINES", "array", "axes", "bars", "beside", "style"]
 
 COLOURS = {
     "black": "#000000",
@@ -21,6 +21,12 @@ COLOURS = {
 }
 """The palette by name."""
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+# Hatched where a bar is not our own, so that it reads in grey.
+_BAR: dict[str, Any] = {"edgecolor": "white", "linewidth": 0, "ecolor": "black"}
+BARS: dict[str, dict[str, Any]] = {
+    "ours": _BAR | {"color": COLOURS["blue"]},
+    "published": _BAR | {"color": COLOURS["orange"], "hatch": "///"},
+}
 
 
 def style() -> None:
@@ -57,6 +63,18 @@ def style() -> None:
 def axes(ax: Axes | None) -> Axes:
     """Return the axes to draw on: the current ones if none are given."""
     return plt.gca() if ax is None else ax
+
+
+def beside(ax: Axes, text: str, place: float, size: str) -> None:
+    """Write a text where a bar is missing."""
+    ax.annotate(text, (0, place), (3, 0), textcoords="offset points", va="center", fontsize=size)
+
+
+def bars(ax: Axes, names: list[str], xlabel: str, limit: float | None) -> Axes:
+    """Name the rows of a figure of bars, the first at the top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel=xlabel, xlim=(0, limit), ylim=(len(names) - 0.4, -0.6))
+    return ax
 
 
 def array(values: Tensor) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from srnn.results.plotting._style import COLOURS, axes
+from srnn.results.plotting._style import BARS, axes, bars, beside
 
 __all__ = ["growth", "speed"]
 
@@ -44,31 +44,14 @@ def speed(
     ax = axes(ax)
     for place, (name, timing) in enumerate(timings.items()):
         if "seconds" not in timing:
-            where: dict[str, Any] = {
-                "textcoords": "offset points",
-                "va": "center",
-                "fontsize": "small",
-            }
-            ax.annotate(timing["missing"], (0, place), (3, 0), **where)
+            beside(ax, timing["missing"], place, "small")
             continue
         middle, below, above = _milliseconds(timing["seconds"])
-        mine = name.startswith(own)
-        ax.barh(
-            place,
-            middle,
-            xerr=[[below], [above]],
-            color=COLOURS["blue" if mine else "orange"],
-            hatch=None if mine else "///",
-            edgecolor="white",
-            linewidth=0,
-            ecolor="black",
-            capsize=2,
-        )
+        look = BARS["ours" if name.startswith(own) else "published"]
+        ax.barh(place, middle, xerr=[[below], [above]], capsize=2, **look)
     if floor is not None:
         ax.axvline(1e3 * floor, color="black", linestyle=":")
-    ax.set_yticks(range(len(timings)), list(timings))
-    ax.set(xlabel="time [ms]", xlim=(0, None), ylim=(len(timings) - 0.4, -0.6))
-    return ax
+    return bars(ax, list(timings), "time [ms]", None)
 
 
 def growth(

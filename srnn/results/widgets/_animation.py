@@ -35,10 +35,7 @@ _ANIMATION = """<figure class="srnn-ball" style="margin:0;max-width:{width}px" d
  href="data:image/png;base64,{picture}"/>
 {balls}
 </svg>
-<figcaption><button type="button" hidden>Play</button> <span class="srnn-clock"></span>
-{legend}</figcaption>
-<script>{script}</script>
-</figure>"""
+"""
 
 # One square for each prediction, side by side where there is room for it.  The parts of an element
 # with the role of an image are one thing to those who hear the page: its description.
@@ -47,7 +44,9 @@ _PANELS = """<figure class="srnn-ball srnn-bodies" style="margin:0;max-width:{wi
 <div role="img" aria-label="{alt}" style="display:flex;flex-wrap:wrap;gap:8px">
 {panels}
 </div>
-<figcaption><button type="button" hidden>Play</button> <span class="srnn-clock"></span>
+"""
+
+_END = """<figcaption><button type="button" hidden>Play</button> <span class="srnn-clock"></span>
 {legend}</figcaption>
 <script>{script}</script>
 </figure>"""
@@ -167,8 +166,7 @@ def ball(
     rows, cols = image.shape
     if not 1 <= len(paths) <= len(_SHAPES):
         raise ValueError(f"Expected one to {len(_SHAPES)} `paths`; got {len(paths)}.")
-    if len(labels) != len(paths):
-        raise ValueError(f"Expected a label for each of {len(paths)} paths; got {len(labels)}.")
+    _check_labels(labels, paths)
     balls, legend = [], []
     for number, (path, label) in enumerate(zip(paths, labels, strict=True)):
         path = _checks.half(path, "paths", 2).detach().double().cpu()
@@ -190,21 +188,10 @@ def ball(
             f'<g class="srnn-mark" fill="{colour}" transform="translate({x} {y})">{shape}</g>'
         )
         legend.append(_explained(f'<g fill="{colour}">{shape}</g>', label, reach=4))
-    return HTML(
-        _ANIMATION.format(
-            dt=_checks.time_step(dt),
-            speed=_checks.positive(speed, "speed"),
-            width=_checks.positive_int(width, "width"),
-            last=len(paths[0]) - 1,
-            cols=cols,
-            rows=rows,
-            alt=html.escape(alt),
-            picture=base64.b64encode(_grey_png(image)).decode(),
-            balls="\n".join(balls),
-            legend="\n".join(legend),
-            script=_SCRIPT,
-        )
-    )
+    return _page(
+        _ANIMATION, legend, dt, speed, width, alt, len(paths[0]), cols=cols, rows=rows,
+        picture=base64.b64encode(_grey_png(image)).decode(), balls="\n".join(balls),
+    )  # fmt: skip
 
 
 def bodies(
@@ -272,8 +259,7 @@ def bodies(
     truth_dt = dt if truth_dt is None else _checks.positive(truth_dt, "truth_dt")
     if not len(paths):
         raise ValueError("Expected at least one of `paths`; got none.")
-    if len(labels) != len(paths):
-        raise ValueError(f"Expected a label for each of {len(paths)} paths; got {len(labels)}.")
+    _check_labels(labels, paths)
     true = _places(truth, "truth")
     if not true.isfinite().all():
         raise ValueError("Expected finite positions in `truth`.")
@@ -309,18 +295,30 @@ def bodies(
         _explained(_mark(0, filled=filled), name, reach=5)
         for filled, name in ((False, "truth"), (True, "predicted"))
     ]
-    return HTML(
-        _PANELS.format(
-            dt=truth_dt,
-            speed=_checks.positive(speed, "speed"),
-            width=_checks.positive_int(width, "width"),
-            last=len(true) - 1,
-            alt=html.escape(alt),
-            panels="\n".join(panels),
-            legend="\n".join(legend),
-            script=_SCRIPT,
-        )
-    )
+    drawn = "\n".join(panels)
+    return _page(_PANELS, legend, truth_dt, speed, width, alt, len(true), panels=drawn)
+
+
+def _page(
+    template: str,
+    legend: list[str],
+    dt: float,
+    speed: float,
+    width: int,
+    alt: str,
+    count: int,
+    **parts: Any,
+) -> HTML:
+    """Put a figure together; `count` are the positions of a path."""
+    how: dict[str, Any] = {"dt": _checks.time_step(dt), "speed": _checks.positive(speed, "speed")}
+    how |= {"width": _checks.positive_int(width, "width"), "alt": html.escape(alt)}
+    named = {"legend": "\n".join(legend), "script": _SCRIPT, "last": count - 1}
+    return HTML((template + _END).format(**how, **named, **parts))
+
+
+def _check_labels(labels: Sequence[str], paths: Sequence[Tensor]) -> None:
+    if len(labels) != len(paths):
+        raise ValueError(f"Expected a label for each of {len(paths)} paths; got {len(labels)}.")
 
 
 def _places(positions: Any, name: str) -> Tensor:
