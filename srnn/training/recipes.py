@@ -131,7 +131,7 @@ class Recipe:
         How rollouts are differentiated, by a name of ``srnn.adjoint.GRADIENTS``.  None takes the
         fastest way there is; "recompute" and "reversible" need less memory for long windows.
     scale : bool
-        Train the library's networks in units of order one (:class:`srnn.scaling.Scale`).  A
+        Train the library's networks in units of order one (:class:`srnn.data.units.Units`).  A
         Hamiltonian of your own is always trained in the units of the data.
 
     Examples

@@ -87,7 +87,7 @@ class Result:
         Of the last epoch: the held-out one, or where nothing was held out the mean over the
         epoch's batches.  Not a number for what was not trained.
     stopped : str or None
-        Why training ended; see :class:`srnn.run.History`.
+        Why training ended; see :class:`srnn.History`.
     wall_time_s : float
         Of training.
     threads : int

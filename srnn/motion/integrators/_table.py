@@ -110,7 +110,7 @@ def rescaled(integrator: str | Integrator | None, time: float) -> Integrator | N
     ----------
     integrator : str, Integrator or None
     time : float
-        The new unit of time in the old one: the ``time`` of :class:`srnn.scaling.Scale`.
+        The new unit of time in the old one: the ``time`` of :class:`srnn.data.units.Units`.
 
     Examples
     --------

@@ -22,13 +22,13 @@ def default_tolerance(dtype: torch.dtype) -> float:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to minimise the losses of a :class:`srnn.starts.iso.Problem` in the starts.
+    """A way to minimise the losses of a :class:`srnn.iso.Problem` in the starts.
 
     Parameters
     ----------
     run : callable
         ``run(problem, start, max_iterations=, tolerance=)`` gives a
-        :class:`srnn.starts.iso.Solution`, which is nowhere worse than the start.
+        :class:`srnn.iso.Solution`, which is nowhere worse than the start.
     iterations : int
         How many there are at most.
     tolerance : callable
