@@ -725,6 +725,12 @@ class Model:
             raise TypeError(
                 f"{type(self.net).__name__} is not a module and has no weights to save."
             )
+        other = self.test_integrator
+        if isinstance(other, nn.Module) and other is not self.integrator:
+            raise TypeError(
+                "Expected a test_integrator without weights, or the integrator itself, whose "
+                f"weights are trained; got another {type(other).__name__}."
+            )
         header = {
             "format": FORMAT,
             "model": type(self).__name__,

@@ -209,17 +209,18 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
         shift = _checks.all_finite(_checks.known_float(tensors.pop("shift"), "shift"), "shift")
         fitted = Fitted.from_header(header, shift)
         model = Model.__new__({"SRNN": SRNN, "HNN": HNN}.get(header["model"], Model))
-        steps = {
-            name: checkpoint.integrator_from_config(header[name])
-            for name in ("integrator", "test_integrator")
-        }
+        step, test_step = map(
+            checkpoint.integrator_from_config, (header["integrator"], header["test_integrator"])
+        )
+        if header["integrator"] == header["test_integrator"]:
+            test_step = step  # one step with one set of weights
         config = header["config"]
         # A network without numbers first: a damaged file may ask for more than memory holds.
         filled: Any = Network.known[header["net"]].sketch(**config) if net is None else given
         if net is None and not _within(config, filled.config):
             raise ValueError(f"the network is {filled.config}, not {config}")
         checkpoint.moderate(getattr(filled, "rebounds", 1), "rebounds")
-        _check_weights(Motion(filled, steps["integrator"]), tensors, path)
+        _check_weights(Motion(filled, step), tensors, path)
         if shift.shape != (2 * filled.dim,):
             raise ValueError(
                 f"Expected `shift` of shape {(2 * filled.dim,)}; got {tuple(shift.shape)}."
@@ -228,8 +229,8 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
         Model.__init__(
             model,
             filled,
-            steps["integrator"],
-            test_integrator=steps["test_integrator"],
+            step,
+            test_integrator=test_step,
             preset=header["preset"],
         )
         trained = Motion(filled, model.integrator)
