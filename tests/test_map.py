@@ -214,3 +214,49 @@ def test_a_file_of_a_step_that_is_not_there_says_so(tmp_path: Path) -> None:
 def test_what_is_not_done_with_a_loss_is_refused() -> None:
     with pytest.raises(ValueError, match=r"least squares; with loss='absolute' pass iso=False"):
         srnn.SRNN(1, 8).recipe(loss="absolute", iso=True)
+
+
+class Gated(nn.Module):
+    """A recurrent network of one's own, which the library knows nothing of."""
+
+    dim = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.out = nn.GRUCell(2, 6), nn.Linear(6, 2)
+        for number, weight in enumerate(self.parameters()):
+            nn.init.uniform_(weight, -0.5, 0.5, generator=seeded(number))
+
+    def init(self, field: Any, z0: Any) -> Any:
+        return z0, z0.new_zeros(len(z0), 6)
+
+    def step(self, field: Any, state: Any, dt: float) -> Any:
+        hidden = self.cell(*state)
+        return state[0] + self.out(hidden), hidden
+
+    def read(self, state: Any) -> Any:
+        return state[0]
+
+
+def test_a_recurrent_network_of_ones_own_is_a_model(tmp_path: Path) -> None:
+    data, model = quartic(), srnn.Model(Gated(), None, generator=seeded(0))
+    history = model.fit(data, epochs=3, iso=True, progress=False)
+    assert history.train_loss[-1] < history.train_loss[0]
+    predicted = model.predict(data.first(4), steps=8)
+    model.save(tmp_path / "model")
+    again = srnn.load(tmp_path / "model", net=Gated()).predict(data.first(4), steps=8)
+    assert torch.equal(again.values, predicted.values)
+    with pytest.raises(ValueError, match=r"Gated has learnt steps of dt=0\.1 and knows no others"):
+        model.predict(data.first(4), steps=8, dt=0.2)
+    with pytest.raises(ValueError, match="Gated is its own step"):
+        srnn.Model(Gated(), "leapfrog")
+
+
+def test_an_h_of_pairs_is_saved_between_walls(tmp_path: Path) -> None:
+    walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image, generator=seeded(0))
+    net = srnn.nn.PairwiseH(2, 1, 4, generator=seeded(1))
+    model = srnn.SRNN(2, hamiltonian=net, rebound=walls)
+    model.save(tmp_path / "model")
+    data = srnn.systems.Billiard().simulate(3, steps=4, dt=0.1, generator=seeded(2))
+    again = srnn.load(tmp_path / "model").predict(data, steps=4)
+    assert torch.equal(again.values, model.predict(data, steps=4).values)

@@ -85,6 +85,22 @@ def test_noise_hardly_disturbs_the_unit_of_time() -> None:
     assert Scale.of(noisy).time == pytest.approx(Scale.of(data).time, rel=0.15)
 
 
+def test_an_h_of_pairs_learns_the_same_in_anyones_units() -> None:
+    system = srnn.systems.ThreeBody()
+    data = system.simulate(6, steps=4, dt=0.2, generator=seeded(0)).to(F64)
+    length, time, mass = 1.5e11, 5e6, 2e30  # of planets, in metres, seconds and kilograms
+    size = torch.tensor([length] * 6 + [mass * length / time] * 6, dtype=F64)
+    origin = torch.tensor([3e11, -7e11] * 3 + [0.0] * 6, dtype=F64)
+    outer = srnn.Trajectories.from_states(data.values * size + origin, dt=0.2 * time)
+    found = []
+    for observed in (data, outer):
+        net = srnn.nn.PairwiseH(3, 2, 8, generator=seeded(1), dtype=F64)
+        model = srnn.SRNN(6, hamiltonian=net, generator=seeded(2))
+        model.fit(observed, epochs=3, progress=False)
+        found.append(model.predict(observed, steps=4).values)
+    torch.testing.assert_close((found[1] - origin) / size, found[0], rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("states", [1, 2, 3])
 def test_data_without_spread_keep_their_units(states: int) -> None:
     still = srnn.Trajectories.from_states(torch.full((states, 2, 4), 3.0), dt=0.1)

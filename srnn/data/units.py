@@ -21,7 +21,7 @@ from srnn import _checks
 from srnn._types import State
 from srnn.data.trajectories import Trajectories
 
-__all__ = ["Units"]
+__all__ = ["Units", "inverse_mass"]
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,7 @@ class Units:
         if not centre_momenta:
             shift[data.dim :] = 0
         spread = [_rms(half) for half in _checks.halves(values - shift)]
-        count = min(5, len(values))
-        ticks = torch.arange(count, dtype=torch.float64, device=values.device)
-        weights = (ticks - ticks.mean()) / (ticks - ticks.mean()).square().sum().clamp_min(1)
-        slopes = values.unfold(0, count, 1) @ weights / data.dt
+        slopes = _slopes(values, data.dt)[0]
         rates = [
             _rms(half) / size for half, size in zip(_checks.halves(slopes), spread, strict=True)
         ]
@@ -176,6 +173,30 @@ class Units:
         """
         alike = self.shift.device == z.device and self.shift.dtype == z.dtype
         return self if alike else self.to(z)
+
+
+def inverse_mass(data: Trajectories) -> float:
+    """Factor by which momenta are the velocities of the positions, by least squares.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> spring = srnn.systems.MassSpring(mass=4.0)
+    >>> round(inverse_mass(spring.simulate(8, steps=50, dt=0.1)), 3)
+    0.25
+    """
+    slopes, means = _slopes(data.values.double(), data.dt)
+    velocity, p = _checks.halves(slopes)[0], _checks.halves(means)[1]
+    return float((velocity * p).sum() / p.square().sum())
+
+
+def _slopes(values: Tensor, dt: float) -> tuple[Tensor, Tensor]:
+    """Fit straight lines to runs of up to five states: their slopes and their means."""
+    count = min(5, len(values))
+    ticks = torch.arange(count, dtype=torch.float64, device=values.device)
+    weights = (ticks - ticks.mean()) / (ticks - ticks.mean()).square().sum().clamp_min(1)
+    runs = values.unfold(0, count, 1)
+    return runs @ weights / dt, runs.mean(dim=-1)
 
 
 def _rms(x: Tensor) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from srnn import _checks
 from srnn._types import Energy, Half, State
 from srnn.data.trajectories import Trajectories
-from srnn.data.units import Units
+from srnn.data.units import Units, inverse_mass
 from srnn.nn.mlp import MLP
 from srnn.nn.network import Network
 
@@ -88,15 +88,16 @@ class PairwiseH(Network, nn.Module):
         return {"bodies": self.bodies, "dimensions": self.dimensions, "hidden": list(self.hidden)}
 
     def units_for(self, data: Trajectories, *, centre_momenta: bool = True) -> Units:
-        """Units of order one in which distances stay distances and a mass of one stays one.
+        """Units of order one in which distances stay distances and bodies have mass one.
 
         One shift for all bodies, none of momenta, whose squares count; and the unit of time in
-        which momentum is velocity as it is in the data's units.
+        which momenta are velocities, as in H before it has learnt anything.
         """
         found = Units.of(data, centre_momenta=False)
         middle = found.shift[: self.dim].unflatten(0, (self.bodies, self.dimensions)).mean(dim=0)
         shift = torch.cat((middle.repeat(self.bodies), found.shift[self.dim :]))
-        return Units(found.q, found.p, found.q / found.p, shift)
+        rate = inverse_mass(data) * found.p / found.q
+        return Units(found.q, found.p, 1 / rate if rate > 0 else found.time, shift)
 
     def _bodies(self, x: Half) -> Tensor:
         apart: Tensor = x.unflatten(-1, (self.bodies, self.dimensions))

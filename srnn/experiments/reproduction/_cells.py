@@ -353,9 +353,11 @@ def _three_body_cells() -> list[Cell]:
                     training=100, tests=256, states=10,
                 )  # fmt: skip
                 cells.append(Cell("table3", "faithful", fit, net, train, test, mode, _METHOD[test]))
-    # A close encounter lasts less than a step: windows with one would decide everything.
+    # A close encounter lasts less than a step: windows with one would decide everything.  The data
+    # are in natural units: masses and the constant of gravitation are one.
     settings = {
         "epochs": 60, "window": 5, "learning_rate": 3e-3, "scheduler": "cosine", "trim": 0.1,
+        "scale": False,
     }  # fmt: skip
     sizes: dict[str, Any] = {"training": 100, "tests": 256, "states": 10}
     for net, parts in (("hnetp", 1), ("hnetp4", 4)):
