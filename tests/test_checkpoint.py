@@ -325,10 +325,10 @@ def test_an_interrupt_keeps_the_best_weights(data, monkeypatch):
         seen.append(torch.full((), float(len(seen))))
         run.history.train_loss.append(0.0)
         with torch.no_grad():
-            for weight in run.net.parameters():
+            for weight in run.motion.net.parameters():
                 weight.fill_(seen[-1])
         if len(seen) == 1:
-            run.best = {k: v.clone() for k, v in run.net.state_dict().items()}
+            run.best = {k: v.clone() for k, v in run.motion.state_dict().items()}
 
     monkeypatch.setattr("srnn.training.run.Run.epoch", epoch)
     with pytest.raises(KeyboardInterrupt):
@@ -438,7 +438,7 @@ NETS = {
             for x in (math.nan, -1.0, math.inf, "1", None)
         ),
         *(("HNet", "dt", x, "`dt` to be a positive") for x in (math.nan, 0, -0.1, [0.1])),
-        ("HNet", "dt", 10**400, "OverflowError"),
+        ("HNet", "dt", 10**400, "an integer of 1329 bits"),
         *(("HNet", "substeps", x, "Expected `substeps`") for x in (0, 1.5, 10**9, None)),
         *(("HNet", "noise", x, "Expected `noise`") for x in ([0.1], 0.1, [math.nan, 0.1], [0, 1])),
         ("HNet", "iso", "no", "Unknown `iso`"),

@@ -213,7 +213,9 @@ def test_weights_go_back_to_the_best_when_the_rate_is_cut(monkeypatch):
 
         def spy(run, watched, original=original, seen=seen):
             original(run, watched)
-            seen.append(torch.cat([w.detach().flatten().clone() for w in run.net.parameters()]))
+            seen.append(
+                torch.cat([w.detach().flatten().clone() for w in run.motion.net.parameters()])
+            )
 
         with monkeypatch.context() as patch:
             patch.setattr("srnn.training.run.Run._schedule", spy)
@@ -291,7 +293,7 @@ def test_the_time_before_the_first_epoch_counts(monkeypatch, tmp_path, more):
     work, spent = warm_start.if_better, []
     monkeypatch.setattr(warm_start, "if_better", lambda *given: spent.append(50) or work(*given))
     clock = types.SimpleNamespace(monotonic=lambda: float(sum(spent)))
-    for module in ("model", "training"):
+    for module in ("model.model", "training.loop"):
         monkeypatch.setattr(f"srnn.{module}.time", clock)
     for path in (None, tmp_path / "run", tmp_path / "run"):
         model = small_model()

@@ -67,7 +67,7 @@ def check_trainable(field: Any, net: torch.nn.Module, z: Tensor) -> None:
     >>> net = srnn.ONet(1, 4)
     >>> check_trainable(srnn.fields.as_field(net), net, torch.ones(3, 2))  # all is well
     """
-    if not field(z).requires_grad:
+    if not field(z.detach().clone()).requires_grad:  # autograd refuses what inference mode made
         raise TypeError(
             f"The motion that {type(net).__name__} gives does not depend on a parameter that is "
             "to learn. Does it detach its result, or compute it outside of PyTorch?"
