@@ -23,13 +23,6 @@ from srnn.results.diagnostics import diagnose
 from srnn.starts.iso import optimise_initial_state
 
 
-def test_state_error_is_the_length_of_the_difference_of_the_states() -> None:
-    z, x = randn(0, 3, 4, 2), randn(1, 3, 4, 2)
-    guess, truth = (srnn.Trajectories.from_states(each, dt=0.1) for each in (z, x))
-    found = metrics.state_error(guess, truth)
-    assert_close(found, ((z - x)[..., 0] ** 2 + (z - x)[..., 1] ** 2).sqrt())
-
-
 def test_a_row_without_a_number_of_diverged_trajectories_has_none() -> None:
     row = metrics.Summary(1.0, 0.5, torch.ones(2), torch.ones(3))
     assert (row.diverged, str(row)) == (0, "1.00 ± 0.50")
