@@ -126,7 +126,7 @@ class _Addresses(MetaPathFinder, Loader):
         module.__spec__ = module.__spec__.loader_state
 
 
-sys.meta_path.insert(0, _Addresses())
+sys.meta_path.append(_Addresses())  # after those that look for files
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ __all__ = ["Step", "says"]
 class Step(Configured):
     """What a step says of itself; the defaults hold for one that says nothing.
 
-    A step of your own is anything with the members of :class:`Integrator`.  One that is saved in a
+    A step of your own is anything with the members of :class:`Integrator`; what it has of a unit of
+    time it takes to another one by a method ``in_units``.  One that is saved in a
     file derives from this class too, and one with weights from ``torch.nn.Module`` beside it: they
     are trained with the network's, saved and loaded.
 
@@ -86,13 +87,6 @@ class Step(Configured):
         (('kick', 1.0), ('drift', 1.0))
         """
         return cls(**{name: _as_tuple(value) for name, value in config.items()})
-
-    def in_units(self, time: float) -> Any:
-        """Return the method for a system whose unit of time is `time` of this one's.
-
-        What has a unit of time overrides it; a learnt step returns one with the same weights.
-        """
-        return self
 
     def variables(self, field: Field, state: Any) -> tuple[Tensor, ...] | None:
         """Give the tensors of a state that determine all that follows, each independently.

@@ -9,8 +9,7 @@ small problem of its own, and all of them are solved at once.
 from srnn.starts.iso._methods import METHODS, Method
 from srnn.starts.iso._optimise import optimise_initial_state
 from srnn.starts.iso._problem import Problem
-from srnn.starts.iso._result import InitialStates, IsoStatus
-from srnn.starts.iso._solution import Solution
+from srnn.starts.iso._result import InitialStates, IsoStatus, Solution
 
 __all__ = [
     "METHODS",

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 
 from srnn.starts.iso._problem import Normal, Problem
-from srnn.starts.iso._result import IsoStatus, cholesky, directions, equilibrated
-from srnn.starts.iso._solution import Solution
+from srnn.starts.iso._result import IsoStatus, Solution, cholesky, directions, equilibrated
 
 __all__ = ["gauss_newton"]
 

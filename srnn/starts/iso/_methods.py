@@ -10,7 +10,7 @@ from torch import Tensor
 from srnn.starts.iso._gauss_newton import gauss_newton
 from srnn.starts.iso._problem import Problem
 from srnn.starts.iso._quasi_newton import SCIPY_GTOL, scipy_lbfgsb
-from srnn.starts.iso._solution import Solution
+from srnn.starts.iso._result import Solution
 
 __all__ = ["METHODS", "Method", "default_tolerance"]
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from srnn.starts.iso._problem import Problem
-from srnn.starts.iso._result import IsoStatus
-from srnn.starts.iso._solution import Solution
+from srnn.starts.iso._result import IsoStatus, Solution
 
 __all__ = ["SCIPY_GTOL", "scipy_lbfgsb"]
 
