@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from srnn.results import widgets as widgets
 
     rollout: Rollout
+else:
+    from srnn.motion.rollout import rollout
 
 __version__ = "0.1.0"
 
@@ -127,6 +129,8 @@ class _Addresses(MetaPathFinder, Loader):
 
 
 sys.meta_path.append(_Addresses())  # after those that look for files
+# `import srnn.rollout` must not put the module in the place of the function of its name.
+sys.modules[f"{__name__}.rollout"] = rollout
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,6 @@
 """The addresses that modules had before they stood in rooms go on, beside those they have now."""
 
 import importlib
-import inspect
 import pickle
 import pkgutil
 import subprocess
@@ -113,8 +112,8 @@ for name in {[name for name in shown if name not in drawn]}:
 assert not {DRAWING} & set(sys.modules), "a drawing library"
 for name in {drawn}:
     eval(name)
-import srnn.rollout  # puts the module in the place of what is called
-assert srnn.rollout is sys.modules["srnn.motion.rollout"]
+import srnn.rollout  # would put a module in the place of what is called
+assert srnn.rollout is sys.modules["srnn.motion.rollout"].rollout
 """
     run(code + CALLS)
 
@@ -134,6 +133,7 @@ for module in (srnn.rollout, sys.modules["srnn.motion.rollout"]):
 def test_an_address_of_then_and_of_now_are_one_module(first: str) -> None:
     table = {f"srnn.{then}": f"srnn.{now}" for then, now in srnn._ADDRESSES.items()}
     assert set(table) & set(MODULES) >= {"srnn.iso", "srnn.losses", "srnn.rollout", "srnn.widgets"}
+    del table["srnn.rollout"]  # where the function stands, with all that is in its module
     table |= {f"{then}._{part}": f"{table[then]}._{part}" for then, part in PRIVATE}
     pairs = [*table.items()] if first == "then" else [pair[::-1] for pair in table.items()]
     code = f"""
@@ -160,10 +160,6 @@ def test_what_is_pickled_is_found_again() -> None:
         assert pickle.loads(pickle.dumps(thing)) is thing
     recipe = srnn.recipes.Recipe(epochs=3)
     assert pickle.loads(pickle.dumps(recipe)) == recipe
-
-
-def test_the_module_that_is_called_shows_the_arguments() -> None:
-    assert inspect.signature(srnn.rollout) == inspect.signature(srnn.rollout.rollout)
 
 
 def test_an_address_that_there_never_was_is_refused_by_its_name() -> None:

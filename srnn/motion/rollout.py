@@ -1,10 +1,8 @@
 """The one loop through time."""
 
-import inspect
-import sys
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -189,14 +187,14 @@ def _refuse_jumps(method: Any, own_step: bool) -> None:
         )
 
 
-class Rollout(ModuleType):
-    """The module, which is called as its function: ``srnn.rollout(...)`` and all that is in it."""
+# What is found at `srnn.rollout`, the function, has all that the module has.
+rollout.__dict__.update(rollout=rollout, integrate=integrate)
 
-    __call__ = staticmethod(rollout)
-    __signature__ = inspect.signature(rollout)  # Python 3.11 would leave out the first argument
-    rollout = staticmethod(rollout)
-    integrate = staticmethod(integrate)
+if TYPE_CHECKING:
 
+    class Rollout(ModuleType):
+        """What stands at ``srnn.rollout``: the function, which is called, and what is beside it."""
 
-# `import srnn.rollout` puts the module in the place of the function of its name.
-sys.modules[__name__].__class__ = Rollout
+        __call__ = staticmethod(rollout)
+        rollout = staticmethod(rollout)
+        integrate = staticmethod(integrate)
