@@ -215,7 +215,7 @@ class Motion:
         >>> import srnn
         >>> Motion(srnn.RNN(dim=1, hidden=4), None).check_substeps(2, "substeps")
         Traceback (most recent call last):
-        ValueError: RNN has learnt one step from an observed state to the next; leave `substeps` out.
+        ValueError: RNN has learnt one step from an observed state to the next; leave `substeps` ...
         """
         if self.own_step and substeps > 1:
             raise ValueError(

@@ -228,7 +228,7 @@ class Network(Configured):
         >>> fast = srnn.systems.Billiard(room, speed=200.0).simulate(4, steps=3, dt=0.1)
         >>> net.check_fit(fast, srnn.recipes.Recipe())
         Traceback (most recent call last):
-        ValueError: Expected steps of at most 5 pixels, half the patch that the walls are seen on; ...
+        ValueError: Expected steps of at most 5 pixels, half the patch that the walls are seen ...
         """
 
     def check_iso(self) -> None:
