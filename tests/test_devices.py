@@ -39,15 +39,17 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 
 import srnn
 from srnn import rebound, systems, training
-from srnn.data.residual import Observed
+from srnn.data.residual import Observed, mean_loss, weights_of
+from srnn.data.units import Units, inverse_mass
+from srnn.model.fitted import Fitted
 from srnn.motion import adjoint, fields, integrators, scaling
-from srnn.motion.motion import Motion
+from srnn.motion.motion import Motion, as_motion
 from srnn.motion.rollout import integrate
+from srnn.nn.network import Configured, Network, asked
 from srnn.results import diagnostics, metrics
 from srnn.starts import convexity, iso, likelihood
 from srnn.starts import optimised as starts
-from srnn.starts.iso._problem import Problem
-from srnn.training import losses
+from srnn.training import losses, resuming
 from srnn.training.guess import variable_projection, warm_start
 from srnn.training.recipes import Recipe
 
@@ -378,8 +380,9 @@ def system_path(name: str) -> Callable[[str], Any]:
         if hasattr(system, "kinetic"):
             found += [system.kinetic(p), system.potential(q)]
             found += [system.kinetic_gradient(p), system.potential_gradient(q)]
-        if hasattr(system, "kinetic_hessian"):
-            found += [system.kinetic_hessian(p), system.potential_hessian(q)]
+        for hessian, half in (("kinetic_hessian", p), ("potential_hessian", q)):
+            if hasattr(system, hessian):
+                found += [getattr(system, hessian)(half)]
         method = "leapfrog" if system.separable else "tao2"
         return *found, srnn.rollout(system, method, z, dt=0.01, steps=2)
 
@@ -517,6 +520,60 @@ def units(device: str) -> Any:
     return *found, same, srnn.rollout(H, method, z, dt=0.1, steps=2)
 
 
+@path(Motion, as_motion, Units, inverse_mass)
+def motions_in_units(device: str) -> Any:
+    data, leapfrog = trajectories(device), integrators.get("leapfrog")
+    units, z0 = Units.of(data), data.values[0].clone().requires_grad_()
+    found: list[Any] = [units, inverse_mass(data), units.encoded(data)]
+    for name in ("HNet", "ONet"):
+        net = NETS[name](device)
+        method = leapfrog if name == "HNet" else integrators.get("euler")
+        motion = Motion(net, method, units)
+        states = motion.rollout(z0, dt=0.1, steps=2, substeps=2)
+        found += [states, trained_by(states.square().mean(), net, z0), motion.weight]
+        found += [motion.flow_map(z0.detach(), dt=0.1, steps=2), motion.field(z0)]
+        found += [*motion.state_dict().values()]
+    known = as_motion(SYSTEMS["SpringChain"])
+    return *found, known.rollout(z0, dt=0.1, steps=2), known.hamiltonian(z0)
+
+
+@path(adjoint.Gradient, kind=PLAIN)
+def gradients_of_the_start_alone(device: str) -> Any:
+    net, z0 = NETS["HNet"](device), randn(device, 3, 4).requires_grad_()
+    way = adjoint.Gradient("recompute", weights=False)
+    states = Motion(net, "leapfrog").rollout(z0, dt=0.1, steps=2, gradient=way)
+    return states, torch.autograd.grad(states.sum(), z0) if states.requires_grad else None
+
+
+@path(integrators.Step, integrators.says, kind=PLAIN)
+def what_steps_go_on_from(device: str) -> Any:
+    field, found = fields.as_field(NETS["HNet"](device)), []
+    for name in ("leapfrog", "tao2"):
+        method = integrators.get(name)
+        state = method.step(field, method.init(field, randn(device, 3, 4)), 0.1)
+        variables = integrators.says(method, "variables")(field, state)
+        again = integrators.says(method, "resumed")(field, state, variables)
+        found += [variables, method.read(method.step(field, again, 0.1))]
+    return found
+
+
+@path(Network, asked)
+def answers_of_networks(device: str) -> Any:
+    data, found = trajectories(device), []
+    leapfrog, identity = integrators.get("leapfrog"), Units.identity(2, data.values)
+    for name in ("HNet", "HNet quadratic", "QuadraticH", "ONet", "joint"):
+        net = NETS[name](device)
+        answers = asked(net)
+        answers.silence()
+        forms = answers.quadratic_parts() or answers.distilled_parts() or ()
+        found += [net(data.values), answers.units_for(data), answers.ended(data.values)]
+        found += [[*form.parameters()] for form in forms]
+    walled = rebound.WalledH(NETS["QuadraticH"](device), rebound.KnownWalls(BOX))
+    step, z = walled.step_for(leapfrog, identity), balls(device)
+    walled.check_start(z, 0.1, Motion(walled, step))
+    return *found, walled.ended(z[None] - 40), walled.units_for(data)
+
+
 # -- data, losses, measures -----------------------------------------------------------------------
 
 
@@ -566,6 +623,19 @@ def the_losses(device: str) -> Any:
     full = losses.trajectory_loss(net, method, target, 0.1, substeps=2, **how)
     slopes = losses.derivative_loss(net, target, target)
     return [trained_by(each, net) for each in (plain, full, slopes)]
+
+
+@path(mean_loss, weights_of)
+def what_counts_of_the_observed(device: str) -> Any:
+    values, made = randn(device, 4, 6, 4), randn(device, 4, 6, 4, seed=5).requires_grad_()
+    mask = values[..., 0] > -1
+    each = torch.tensor([1.0, 1.0, 2.0, 2.0], dtype=F64, device=device)
+    seen = Observed(values, weights_of(values, each, mask, loss_from=1))
+    loss = seen.loss(made)
+    part = seen.take(torch.tensor([0, 2], device=device)).first(2)
+    found = [mean_loss(made, values), mean_loss(made, values, seen.weights, trim=0.4)]
+    slopes = torch.autograd.grad(sum(found, loss.sum()), made)
+    return *found, loss, slopes, seen, seen.counted, seen.rounding, seen.blur(loss), part
 
 
 @path()
@@ -625,13 +695,13 @@ def states_one_after_the_other(device: str) -> Any:
 # -- initial states, curvature, diagnosis ---------------------------------------------------------
 
 
-@path(kind=DIFFERENTIATES)
+@path(iso.Problem, Observed, kind=DIFFERENTIATES)
 def iso_losses(device: str) -> Any:
     observed, net = randn(device, 4, 3, 4), NETS["HNet quadratic"](device)
     weights = torch.ones_like(observed)
     how: dict[str, Any] = {"dt": 0.1, "substeps": 2}
     seen = Observed(observed, weights)
-    problem = Problem(Motion(net, integrators.get("leapfrog")), seen, **how)
+    problem = iso.Problem(Motion(net, integrators.get("leapfrog")), seen, **how)
     z0 = randn(device, 3, 4, seed=5)
     found = [problem.losses(z0), seen.rounding, seen.counted, problem.states(z0)]
     if torch.is_grad_enabled():
@@ -654,7 +724,11 @@ def iso_path(method: str) -> Callable[[str], Any]:
 
 
 for _method in iso.METHODS:
-    add(f"iso by {_method}", iso_path(_method), iso.optimise_initial_state, iso.InitialStates)
+    add(
+        f"iso by {_method}",
+        iso_path(_method),
+        *(iso.optimise_initial_state, iso.InitialStates, iso.Method, iso.Solution),
+    )
 
 
 @path()
@@ -741,7 +815,7 @@ def fit_path(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The initial states of", UserWarning)
             predicted = model.predict(data.first(4), steps=7)
-        return [*model.net.parameters()], model.scale.shift, history, predicted
+        return [*model.net.parameters()], model.fitted, history, predicted
 
     return run
 
@@ -775,7 +849,7 @@ for _name, _run_fit in FITS.items():
         warm_start.if_better,
         warm_start.variable_projection,
         warm_start.distil,
-        starts.Starts,
+        *(starts.Starts, starts.ObservedStarts, Fitted),
     )
 
 
@@ -812,7 +886,7 @@ def projected_fit(device: str) -> Any:
     return left, [p.detach() @ p.detach().mT if p.ndim == 2 else p for p in net.parameters()]
 
 
-@path(srnn.SRNN, srnn.HNN, srnn.load)
+@path(srnn.SRNN, srnn.HNN, srnn.load, Configured, resuming.save, resuming.restore)
 def a_model_saved_and_loaded(device: str) -> Any:
     data = trajectories(device)
     model = srnn.SRNN(2, 6, generator=seeded(0), dtype=F64, device=device)
@@ -978,9 +1052,9 @@ def fit_with_walls(device: str) -> Any:
 
 NOT_RUN = {
     "constants": """
-        srnn.adjoint.GRADIENTS srnn.integrators.FAMILIES srnn.iso.METHODS srnn.model.FORMAT
-        srnn.recipes.ISO_METHODS srnn.recipes.OPTIMIZERS srnn.recipes.PRESETS
-        srnn.recipes.WITH_ISO srnn.recipes.WITH_WALLS srnn.plotting.COLOURS
+        srnn.adjoint.GRADIENTS srnn.data.residual.LOSSES srnn.integrators.FAMILIES
+        srnn.iso.METHODS srnn.model.FORMAT srnn.recipes.ISO_METHODS srnn.recipes.OPTIMIZERS
+        srnn.recipes.PRESETS srnn.recipes.WITH_ISO srnn.recipes.WITH_WALLS srnn.plotting.COLOURS
         srnn.experiments.billiard.ROWS srnn.experiments.billiard.UNSEEN
         """,
     "protocols, codes and errors, which hold no tensor": """

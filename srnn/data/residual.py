@@ -41,11 +41,26 @@ class Observed:
     weights: Tensor
 
     def take(self, index: Tensor | slice) -> "Observed":
-        """Keep some of the trajectories, each as often as it is named."""
+        """Keep some of the trajectories, each as often as it is named.
+
+        Examples
+        --------
+        >>> import torch
+        >>> seen = Observed(torch.zeros(3, 4, 2), torch.ones(3, 4, 2))
+        >>> seen.take(slice(1, 3)).values.shape
+        torch.Size([3, 2, 2])
+        """
         return Observed(self.values[:, index], self.weights[:, index])
 
     def first(self, count: int) -> "Observed":
-        """Keep the first times."""
+        """Keep the first times.
+
+        Examples
+        --------
+        >>> import torch
+        >>> Observed(torch.zeros(3, 4, 2), torch.ones(3, 4, 2)).first(2).values.shape
+        torch.Size([2, 4, 2])
+        """
         return Observed(self.values[:count], self.weights[:count])
 
     @property
@@ -54,7 +69,15 @@ class Observed:
         return (self.weights > 0).sum(dim=(0, 2))
 
     def loss(self, states: Tensor) -> Tensor:
-        """Loss of each trajectory of a prediction, shape (batch,)."""
+        """Loss of each trajectory of a prediction, shape (batch,).
+
+        Examples
+        --------
+        >>> import torch
+        >>> seen = Observed(torch.zeros(3, 1, 2), torch.tensor([1.0, 0.5]).expand(3, 1, 2))
+        >>> seen.loss(torch.ones(3, 1, 2))
+        tensor([4.5000])
+        """
         return (self.weights * (states - self.values).square()).sum(dim=(0, 2))
 
     @property
@@ -73,6 +96,14 @@ class Observed:
 
         Residuals r that are off by :math:`\epsilon z` move :math:`r^\top W r` by
         :math:`2 \epsilon\, r^\top W z`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> seen = Observed(torch.ones(3, 1, 2), torch.ones(3, 1, 2))
+        >>> blur = seen.blur(torch.tensor([1.0]))  # in float32
+        >>> bool(1e-6 < blur < 1e-5)
+        True
         """
         eps = torch.finfo(self.values.dtype).eps
         return 8 * eps * (loss + (loss * self._size).sqrt())

@@ -11,7 +11,7 @@ from srnn._checks import positive
 from srnn.data.units import Units
 from srnn.training.checkpoint import moderate
 
-__all__ = ["Fitted", "Left"]
+__all__ = ["Fitted"]
 
 _T = TypeVar("_T")
 
@@ -95,14 +95,14 @@ class Fitted:
         )
 
 
-class Left(Generic[_T]):
+class _Left(Generic[_T]):
     """A part of :class:`Fitted` as an attribute of the model that holds it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @overload
-    def __get__(self, model: None, owner: type) -> "Left[_T]": ...
+    def __get__(self, model: None, owner: type) -> "_Left[_T]": ...
     @overload
     def __get__(self, model: Any, owner: type) -> _T: ...
     def __get__(self, model: Any, owner: type) -> Any:

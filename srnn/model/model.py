@@ -17,7 +17,7 @@ from srnn.data.residual import Observed
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units
 from srnn.errors import CheckpointError
-from srnn.model.fitted import Fitted, Left
+from srnn.model.fitted import Fitted, _Left
 from srnn.motion import integrators
 from srnn.motion._autograd import differentiates
 from srnn.motion._probe import check_motion, check_trainable
@@ -87,11 +87,11 @@ class Model:
     Trajectories(states=31, trajectories=20, dim=4, dt=0.1, dtype=float32)
     """
 
-    scale: Left[Units] = Left("units")
-    dt: Left[float | None] = Left("dt")
-    iso: Left[bool] = Left("iso")
-    substeps: Left[int] = Left("substeps")
-    noise: Left[tuple[float, float] | None] = Left("noise")
+    scale: _Left[Units] = _Left("units")
+    dt: _Left[float | None] = _Left("dt")
+    iso: _Left[bool] = _Left("iso")
+    substeps: _Left[int] = _Left("substeps")
+    noise: _Left[tuple[float, float] | None] = _Left("noise")
 
     def __init__(
         self,

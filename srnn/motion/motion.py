@@ -86,6 +86,12 @@ class Motion:
         ------
         TypeError
             If the net is its own step and gives none.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> Motion(srnn.systems.MassSpring(), "leapfrog").field(torch.tensor([2.0, 1.0]))
+        tensor([ 1., -2.])
         """
         if self.own_step:
             raise TypeError(f"{type(self.net).__name__} has no vector field.")
@@ -103,6 +109,14 @@ class Motion:
         ------
         TypeError
             If the net is not a Hamiltonian.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> units = srnn.data.units.Units(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog", units)
+        >>> motion.hamiltonian(torch.tensor([2.0, 0.0]))  # 2 (2 / 2)^2 / 2
+        tensor(1.)
         """
         hamiltonian = hamiltonian_of(self.net)
         if hamiltonian is None:
@@ -194,7 +208,15 @@ class Motion:
             )
 
     def check_substeps(self, substeps: int, name: str) -> None:
-        """Refuse parts of a step where the net gives whole ones; `name` is the setting's."""
+        """Refuse parts of a step where the net gives whole ones; `name` is the setting's.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> Motion(srnn.RNN(dim=1, hidden=4), None).check_substeps(2, "substeps")
+        Traceback (most recent call last):
+        ValueError: RNN has learnt one step from an observed state to the next; leave `substeps` ...
+        """
         if self.own_step and substeps > 1:
             raise ValueError(
                 f"{type(self.net).__name__} has learnt one step from an observed state to the "
@@ -204,7 +226,14 @@ class Motion:
     # -- what is learnt ---------------------------------------------------------------------------
 
     def modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """Yield what has weights, with a prefix of names: the net, and a step that is learnt."""
+        """Yield what has weights, with a prefix of names: the net, and a step that is learnt.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> [(prefix, type(net)) for prefix, net in Motion(srnn.HNet(1, 4), "leapfrog").modules()]
+        [('', <class 'srnn.nn.hnet.HNet'>)]
+        """
         if isinstance(self.net, nn.Module):
             yield "", self.net
         step = self.step
@@ -225,7 +254,14 @@ class Motion:
         return [weight for _, module in self.modules() for weight in module.parameters()]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All weights and buffers by their names, those of the step behind ``step:``."""
+        """All weights and buffers by their names, those of the step behind ``step:``.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> list(Motion(srnn.QuadraticH(1), "leapfrog").state_dict())[:2]
+        ['kinetic.matrix', 'kinetic.vector']
+        """
         return {
             f"{prefix}{name}": value
             for prefix, module in self.modules()
@@ -233,13 +269,31 @@ class Motion:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take weights over from what :meth:`state_dict` gave."""
+        """Take weights over from what :meth:`state_dict` gave.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> motion = Motion(srnn.QuadraticH(1), "leapfrog")
+        >>> motion.load_state_dict({name: w + 1 for name, w in motion.state_dict().items()})
+        >>> motion.net.kinetic.matrix.item(), motion.net.potential.matrix.item()
+        (2.0, 1.0)
+        """
         for prefix, module in self.modules():
             names = module.state_dict()
             module.load_state_dict({name: state[f"{prefix}{name}"] for name in names})
 
     def train(self, mode: bool = True) -> None:
-        """Set the mode of all modules, as ``torch.nn.Module.train`` does."""
+        """Set the mode of all modules, as ``torch.nn.Module.train`` does.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> motion = Motion(srnn.HNet(1, 4), "leapfrog")
+        >>> motion.train(False)
+        >>> motion.net.training
+        False
+        """
         for _, module in self.modules():
             module.train(mode)
 

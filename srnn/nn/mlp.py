@@ -39,7 +39,7 @@ def linear(
     # On "meta" PyTorch's own start takes no draw from the global generator; its weights are then
     # replaced, not moved, which fake tensors refuse.
     layer = nn.Linear(inputs, outputs, device="meta", dtype=dtype)
-    if device is not None and device.type == "meta" and layer.weight.is_meta:
+    if torch.empty(0, device=device).is_meta:  # not by its name, which an emulated device may bear
         return layer
     bound = 1 / math.sqrt(inputs)
     for name, parameter in list(layer.named_parameters()):

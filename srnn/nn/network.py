@@ -114,6 +114,13 @@ class Network(Configured):
             In the network's unit of time.
         units : srnn.data.units.Units
             The network's.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> leapfrog, units = srnn.integrators.get("leapfrog"), Units.identity(1, torch.zeros(2))
+        >>> srnn.HNet(1, 4).step_for(leapfrog, units) is leapfrog
+        True
         """
         return method
 
@@ -125,6 +132,13 @@ class Network(Configured):
         data : Trajectories
         centre_momenta : bool
             Whether the origin of momenta may move.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> data = srnn.systems.MassSpring(stiffness=4.0).simulate(8, steps=200, dt=0.1)
+        >>> round(srnn.HNet(1, 4).units_for(data).time, 1)  # one over the frequency
+        0.5
         """
         return Units.of(data, centre_momenta=centre_momenta) if self.scaled else None
 
@@ -132,14 +146,40 @@ class Network(Configured):
         """Give the quadratic forms of K(p) and of V(q) that the data can start, if there are any.
 
         A :class:`srnn.nn.QuadraticForm` each.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> [form.vector.shape for form in srnn.QuadraticH(3).quadratic_parts()]
+        [torch.Size([3]), torch.Size([3])]
+        >>> srnn.HNet(3, 8).quadratic_parts() is None
+        True
         """
         return None
 
     def silence(self) -> None:
-        """Make what stands beside the quadratic forms zero, so that H begins as those."""
+        """Make what stands beside the quadratic forms zero, so that H begins as those.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> net = srnn.HNet(1, 4, quadratic=True)
+        >>> net.silence()
+        >>> net(torch.tensor([1.0, 3.0])).item()  # p^2 / 2, as its forms begin
+        4.5
+        """
 
     def distilled_parts(self) -> tuple[Any, Any] | None:
-        """Give the MLPs of K and of V that take over a quadratic H under "distil", if any."""
+        """Give the MLPs of K and of V that take over a quadratic H under "distil", if any.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> [type(part).__name__ for part in srnn.HNet(1, 4).distilled_parts()]
+        ['MLP', 'MLP']
+        >>> srnn.HNet(1, 4, quadratic=True).distilled_parts() is None
+        True
+        """
         return None
 
     quadratic_only = False
@@ -154,24 +194,81 @@ class Network(Configured):
         generator: Any,
         progress: bool,
     ) -> bool | None:
-        """Start from the data in a way of its own; None leaves it to the quadratic forms."""
+        """Start from the data in a way of its own; None leaves it to the quadratic forms.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data, g = srnn.systems.MassSpring().simulate(2, steps=3, dt=0.1), torch.Generator()
+        >>> how = (srnn.integrators.get("leapfrog"), Units.of(data), data, srnn.recipes.Recipe())
+        >>> srnn.QuadraticH(1).start_by(*how, generator=g, progress=False) is None
+        True
+        """
         return None
 
     def recipe_for(self, preset: str | None) -> Mapping[str, Any]:
-        """Tell what its training changes in the recipe of a preset."""
+        """Tell what its training changes in the recipe of a preset.
+
+        Examples
+        --------
+        >>> import srnn
+        >>> srnn.RNN(1, 4).recipe_for("paper"), srnn.HNet(1, 4).recipe_for("paper")
+        ({'clip_norm': 0.25}, {})
+        """
         return {}
 
     def check_fit(self, data: Trajectories, recipe: Any) -> None:
-        """Refuse data, or a :class:`srnn.recipes.Recipe`, that it cannot be trained by."""
+        """Refuse data, or a :class:`srnn.recipes.Recipe`, that it cannot be trained by.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> room = srnn.systems.Room.box()
+        >>> net = srnn.rebound.WalledH(srnn.QuadraticH(2), srnn.rebound.PatchWalls(room.image))
+        >>> fast = srnn.systems.Billiard(room, speed=200.0).simulate(4, steps=3, dt=0.1)
+        >>> net.check_fit(fast, srnn.recipes.Recipe())
+        Traceback (most recent call last):
+        ValueError: Expected steps of at most 5 pixels, half the patch that the walls are seen ...
+        """
 
     def check_iso(self) -> None:
-        """Refuse that initial states are optimised through its motion."""
+        """Refuse that initial states are optimised through its motion.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> room = srnn.systems.Room.box()
+        >>> net = srnn.rebound.WalledH(srnn.QuadraticH(2), srnn.rebound.KnownWalls(room))
+        >>> net.check_iso()
+        Traceback (most recent call last):
+        ValueError: Initial states are not optimised through rebounds yet, since a start near a ...
+        """
 
     def check_start(self, z0: Tensor, dt: float, motion: Any) -> None:
-        """Refuse states that no prediction of a motion can begin at, with a first step `dt`."""
+        """Refuse states that no prediction of a motion can begin at, with a first step `dt`.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> room = srnn.systems.Room.box()
+        >>> net = srnn.rebound.WalledH(srnn.QuadraticH(2), srnn.rebound.KnownWalls(room))
+        >>> net.check_start(torch.zeros(1, 4), 0.1, srnn.SRNN(2, hamiltonian=net).motion())
+        Traceback (most recent call last):
+        ValueError: Expected positions in the free space of the picture; ...
+        """
 
     def ended(self, states: Tensor) -> Tensor:
-        """Mark what of a prediction is none any more, by NaN from there on."""
+        """Mark what of a prediction is none any more, by NaN from there on.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> room = srnn.systems.Room.box()
+        >>> net = srnn.rebound.WalledH(srnn.QuadraticH(2), srnn.rebound.KnownWalls(room))
+        >>> states = torch.tensor([[[16.0, 16.0, 0.0, 0.0]], [[-9.0, 16.0, 0.0, 0.0]]])
+        >>> net.ended(states)[:, 0, 0]
+        tensor([16., nan])
+        """
         return states
 
 

@@ -90,33 +90,78 @@ class ObservedStarts:
     weights: Tensor | None = None
 
     def begun(self, epochs: int) -> bool:
-        """Whether starts are optimised after so many epochs."""
+        """Whether starts are optimised after so many epochs.
+
+        Examples
+        --------
+        >>> ObservedStarts().begun(100)
+        False
+        """
         return False
 
     def waiting(self, epochs: int) -> bool:
-        """Whether it is too early to stop: what training waits for has not begun."""
+        """Whether it is too early to stop: what training waits for has not begun.
+
+        Examples
+        --------
+        >>> ObservedStarts().waiting(0)
+        False
+        """
         return False
 
     def of(self, index: Tensor, epochs: int) -> Tensor | None:
-        """Give where the windows that `index` names begin; None for the first observed states."""
+        """Give where the windows that `index` names begin; None for the first observed states.
+
+        Examples
+        --------
+        >>> ObservedStarts().of(torch.arange(3), epochs=1) is None
+        True
+        """
         return None
 
     def before_epoch(self, epochs: int) -> None:
-        """Make ready for the epoch after so many."""
+        """Make ready for the epoch after so many.
+
+        Examples
+        --------
+        >>> ObservedStarts().before_epoch(0)  # they stay where they were observed
+        """
 
     def settle(self) -> None:
-        """Bring all starts to their optimum."""
+        """Bring all starts to their optimum.
+
+        Examples
+        --------
+        >>> ObservedStarts().settle()  # they stay where they were observed
+        """
 
     def score_under(self, weights: Tensor | None) -> float:
-        """Tell how well optimised starts explain the windows; NaN for what has none."""
+        """Tell how well optimised starts explain the windows; NaN for what has none.
+
+        Examples
+        --------
+        >>> ObservedStarts().score_under(None)
+        nan
+        """
         return math.nan
 
     def state(self) -> dict[str, Tensor]:
-        """Give all that the next epoch depends on."""
+        """Give all that the next epoch depends on.
+
+        Examples
+        --------
+        >>> ObservedStarts().state()
+        {}
+        """
         return {}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Go on from what :meth:`state` gave.
+
+        Examples
+        --------
+        >>> ObservedStarts().restore(ObservedStarts().state())
+        """
 
 
 class Starts(ObservedStarts):

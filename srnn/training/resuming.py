@@ -21,7 +21,17 @@ FORMAT = "srnn.Training/1"
 
 
 def save(run: Run, path: Path, fingerprint: str) -> None:
-    """Write all that the next epoch depends on."""
+    """Write all that the next epoch depends on.
+
+    Examples
+    --------
+    >>> import tempfile, srnn
+    >>> data = srnn.systems.MassSpring().simulate(4, steps=3, dt=0.1)
+    >>> how = (srnn.integrators.get("leapfrog"), data, None, srnn.recipes.Recipe())
+    >>> run = Run(srnn.HNet(1, 4), *how, torch.Generator())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(run, Path(folder) / "run", "fingerprint")
+    """
     checkpoint.write(path, *_parts(run, fingerprint))
 
 
@@ -60,6 +70,18 @@ def restore(run: Run, path: Path, fingerprint: str) -> None:
         If the file cannot be read, or belongs to another run.
     KeyError, TypeError, ValueError, ArithmeticError
         If it is not what this run can have written, before anything of it is taken over.
+
+    Examples
+    --------
+    >>> import tempfile, srnn
+    >>> data = srnn.systems.MassSpring().simulate(4, steps=3, dt=0.1)
+    >>> how = (srnn.integrators.get("leapfrog"), data, None, srnn.recipes.Recipe())
+    >>> run, again = (Run(srnn.HNet(1, 4), *how, torch.Generator()) for _ in range(2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(run, Path(folder) / "run", "fingerprint")
+    ...     restore(again, Path(folder) / "run", "fingerprint")
+    >>> torch.equal(*(each.motion.parameters()[0] for each in (run, again)))
+    True
     """
     tensors, header = checkpoint.read(path, FORMAT)
     if header.get("fingerprint") != fingerprint:

@@ -92,11 +92,30 @@ class Step(Configured):
         """Give the tensors of a state that determine all that follows, each independently.
 
         None where they are not known.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from srnn import fields, integrators, systems
+        >>> leapfrog, field = integrators.get("leapfrog"), fields.as_field(systems.MassSpring())
+        >>> state = leapfrog.init(field, torch.tensor([[1.0, 0.0]]))
+        >>> leapfrog.variables(field, state)
+        (tensor([[1., 0.]]),)
         """
         return None
 
     def resumed(self, field: Field, like: Any, variables: tuple[Tensor, ...]) -> Any:
-        """Make a state of other `variables`, the inverse of :meth:`variables`."""
+        """Make a state of other `variables`, the inverse of :meth:`variables`.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from srnn import fields, integrators, systems
+        >>> leapfrog, field = integrators.get("leapfrog"), fields.as_field(systems.MassSpring())
+        >>> state = leapfrog.init(field, torch.tensor([[1.0, 0.0]]))
+        >>> leapfrog.read(leapfrog.resumed(field, state, (torch.tensor([[2.0, 3.0]]),)))
+        tensor([[2., 3.]])
+        """
         return type(like)(*variables)
 
 

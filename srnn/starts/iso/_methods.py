@@ -16,7 +16,13 @@ __all__ = ["METHODS", "Method", "default_tolerance"]
 
 
 def default_tolerance(dtype: torch.dtype) -> float:
-    """Relative decrease of a loss that counts as none, by the dtype of the states."""
+    """Relative decrease of a loss that counts as none, by the dtype of the states.
+
+    Examples
+    --------
+    >>> default_tolerance(torch.float32), default_tolerance(torch.float64)
+    (1e-06, 1e-10)
+    """
     return 1e-6 if dtype == torch.float32 else 1e-10
 
 
@@ -57,7 +63,17 @@ class Method:
         max_iterations: int | None = None,
         tolerance: float | None = None,
     ) -> Solution:
-        """Minimise, by default as far as a user wants it."""
+        """Minimise, by default as far as a user wants it.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> seen = srnn.data.residual.Observed(torch.ones(3, 1, 2), torch.ones(3, 1, 2))
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)  # nothing moves it
+        >>> problem = Problem(srnn.motion.motion.as_motion(rest, "rk4"), seen, dt=0.1)
+        >>> METHODS["gauss-newton"].solve(problem, torch.zeros(1, 2)).states
+        tensor([[1., 1.]])
+        """
         return self.run(
             problem,
             start,
@@ -66,7 +82,17 @@ class Method:
         )
 
     def advance(self, problem: Problem, start: Tensor) -> Solution:
-        """Go on between two epochs, from where the last call ended."""
+        """Go on between two epochs, from where the last call ended.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> seen = srnn.data.residual.Observed(torch.ones(3, 1, 2), torch.ones(3, 1, 2))
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)  # nothing moves it
+        >>> problem = Problem(srnn.motion.motion.as_motion(rest, "rk4"), seen, dt=0.1)
+        >>> METHODS["gauss-newton"].advance(problem, torch.zeros(1, 2)).iterations
+        tensor([1])
+        """
         how = {"max_iterations": self.iterations, "tolerance": self.tolerance(start.dtype)}
         return self.run(problem, start, **(how | dict(self.beside)))
 

@@ -64,6 +64,14 @@ class Problem:
         Integrator steps between two of them.
     gradient : str or srnn.adjoint.Gradient, optional
         How rollouts are differentiated, in the start alone.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+    >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+    >>> problem.losses(torch.tensor([[1.0, 0.0]]))  # each step turns the state by half a circle
+    tensor([3.])
     """
 
     def __init__(
@@ -80,12 +88,30 @@ class Problem:
         self.dt, self.substeps = dt, substeps
 
     def of(self, observed: Observed) -> "Problem":
-        """Make the same problem for other observations."""
+        """Make the same problem for other observations.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> problem.of(problem.observed.first(2)).losses(torch.tensor([[1.0, 0.0]]))
+        tensor([2.])
+        """
         how: dict[str, Any] = {"dt": self.dt, "substeps": self.substeps}
         return Problem(self.motion, observed, gradient=self.gradient, **how)
 
     def take(self, index: Tensor | slice) -> "Problem":
-        """Make the same problem for some of the trajectories."""
+        """Make the same problem for some of the trajectories.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 4, 2), torch.ones(3, 4, 2)), dt=2.0)
+        >>> problem.take(slice(1, 3)).losses(torch.eye(2))[0]
+        tensor(3.)
+        """
         return self.of(self.observed.take(index))
 
     def _how(self) -> dict[str, Any]:
@@ -118,24 +144,61 @@ class Problem:
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def states(self, z0: Tensor) -> Tensor:
-        """Rollouts from the starts, shape (time, batch, 2*dim)."""
+        """Rollouts from the starts, shape (time, batch, 2*dim).
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> problem.states(torch.tensor([[1.0, 0.0]]))[:, 0, 0]
+        tensor([ 1., -1.,  1.])
+        """
         if len(self.observed.values) == 1:
             return z0[None]
         return self.motion.rollout(z0, gradient=self.gradient, **self._how())
 
     def jacobians(self, z0: Tensor) -> Tensor:
-        """Jacobians of the states in the starts, shape (time, batch, 2*dim, 2*dim)."""
+        """Jacobians of the states in the starts, shape (time, batch, 2*dim, 2*dim).
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> problem.jacobians(torch.tensor([[1.0, 0.0]])).shape
+        torch.Size([3, 1, 2, 2])
+        """
         return self.states_and_jacobians(z0)[1]
 
     def states_and_jacobians(self, z0: Tensor) -> tuple[Tensor, Tensor]:
-        """Give both, without a graph."""
+        """Give both, without a graph.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> states, jacobians = problem.states_and_jacobians(torch.tensor([[1.0, 0.0]]))
+        >>> states[1, 0], jacobians[1, 0, :, 0]
+        (tensor([-1.,  0.]), tensor([-1.,  0.]))
+        """
         if len(self.observed.values) == 1:
             eye = torch.eye(z0.shape[-1], dtype=z0.dtype, device=z0.device)
             return z0[None], eye.expand(1, len(z0), *eye.shape)
         return self.motion.flow_map(z0, **self._how())
 
     def losses(self, z0: Tensor) -> Tensor:
-        """Loss of each trajectory, shape (batch,)."""
+        """Loss of each trajectory, shape (batch,).
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> problem.losses(torch.tensor([[2.0, 0.0]]))
+        tensor([12.])
+        """
         with torch.no_grad():
             return self._piecewise(lambda part, z: (part._losses(z),), z0, len(z0), ((),))[0]
 
@@ -149,6 +212,14 @@ class Problem:
         ------
         RuntimeError
             If autograd finds no way from the states back to their start.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> problem.losses_and_gradients(torch.tensor([[1.0, 0.0]]))[1][0, 0]  # of 3 q^2
+        tensor(6.)
         """
 
         def work(part: Problem, z: Tensor) -> tuple[Tensor, ...]:
@@ -164,7 +235,17 @@ class Problem:
         return loss, gradient
 
     def normal(self, z0: Tensor) -> Normal:
-        """Loss, gradient and Gauss-Newton matrix at the starts, without a graph."""
+        """Loss, gradient and Gauss-Newton matrix at the starts, without a graph.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> normal = problem.normal(torch.tensor([[1.0, 0.0]]))
+        >>> normal.gradient[0, 0], normal.matrix[0, 0, 0]  # halves of those of 3 q^2
+        (tensor(3.), tensor(3.))
+        """
 
         def work(part: Problem, z: Tensor) -> tuple[Tensor, ...]:
             states, jacobians = part.states_and_jacobians(z)

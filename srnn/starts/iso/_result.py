@@ -100,6 +100,13 @@ class Solution:
     ----------
     states, loss, iterations, status : Tensor
         An entry a trajectory; a status is an :class:`srnn.iso.IsoStatus`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = Solution(torch.zeros(3, 2), loss=torch.ones(3))
+    >>> found.status, found.iterations
+    (tensor([1, 1, 1]), tensor([0, 0, 0]))
     """
 
     def __init__(self, start: Tensor, loss: Tensor) -> None:
