@@ -193,8 +193,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "mean": (Own(gives=lambda z: energy(z).mean()), r"one energy a state of Own, .* got \(\)"),
     "mean of each": (Own(gives=lambda z: energy(z).mean().expand(len(z))), "depend on its own sta"),
     "normalised": (Normalised(), "the energy of Normalised to depend on its own state alone"),
-    "column": (Own(gives=lambda z: energy(z)[..., None]), r"shape \(2,\) .* got \(2, 1\)"),
-    "vector": (Own(gives=lambda z: -z), r"got \(2, 2\).* wrap it as srnn.fields.VectorField"),
+    "column": (Own(gives=lambda z: energy(z)[..., None]), r"shape \(\d+,\) .* got \(\d+, 1\)"),
+    "vector": (Own(gives=lambda z: -z), r"got \(\d+, 2\).* wrap it as srnn.fields.VectorField"),
     "detached": (Own(gives=lambda z: energy(z).detach()), "cannot be differentiated in the states"),
     "integer": (Own(gives=lambda z: energy(z).long()), "floating-point numbers; got torch.int64"),
     "nothing": (Own(gives=lambda z: None), "energy of Own to be a torch.Tensor; got NoneType"),
@@ -202,28 +202,28 @@ WRONG: dict[str, tuple[Any, str]] = {
     "separable": (Own(separable=True, gives=lambda z: quartic(z).sum()), r"one energy .* got \(\)"),
     "kinetic": (
         Own(separable=True, gives=quartic, kinetic_gradient=lambda p: p.sum(dim=-1)),
-        r"kinetic_gradient of Own to have the shape of its states, \(2, 1\); got \(2,\)",
+        r"kinetic_gradient of Own to have the shape of its states, \(\d+, 1\); got \(\d+,\)",
     ),
     "gradient": (
         Own(gives=energy, gradient=lambda z: z[..., :1]),
-        r"gradient of Own .* got \(2, 1",
+        r"gradient of Own .* got \(\d+, 1",
     ),
     "rates: mean": (
         field_of(lambda z: -z.mean(dim=0)),
-        r"dz/dt of <lambda> .* \(2, 2\); got \(2,\)",
+        r"dz/dt of <lambda> .* \(\d+, 2\); got \(2,\)",
     ),
     "rates: each": (
         field_of(lambda z: z - z.mean(dim=0)),
         "dz/dt of <lambda> to depend on its own",
     ),
-    "rates: energy": (field_of(energy), r"dz/dt of energy to have the shape .* got \(2,\)"),
+    "rates: energy": (field_of(energy), r"dz/dt of energy to have the shape .* got \(\d+,\)"),
     "rates: nothing": (
         field_of(lambda z: None),
         "dz/dt of <lambda> to be a torch.Tensor; got None",
     ),
     "rates: force": (
         Own(gives=torch.neg, velocity=lambda q, p: p, force=lambda q, p: -q.sum()),
-        r"force of Own to have the shape of its states, \(2, 1\); got \(\)",
+        r"force of Own to have the shape of its states, \(\d+, 1\); got \(\)",
     ),
     "rates: integer": (field_of(lambda z: (-z).long()), "floating-point numbers; got torch.int64"),
 }
@@ -303,3 +303,12 @@ def test_a_model_is_not_its_field() -> None:
         1,
         2,
     )
+
+
+def test_fields_of_a_batch_may_each_have_parameters_of_their_own() -> None:
+    gamma = torch.linspace(0.0, 1.0, 7, dtype=F64)[:, None]
+    damped = VectorField(lambda z: torch.cat((z[..., 1:], -z[..., :1] - gamma * z[..., 1:]), -1), 1)
+    z0 = randn(0, 7, 2)
+    states = srnn.rollout(damped, "rk4", z0, dt=0.1, steps=3)
+    one = VectorField(lambda z: torch.stack((z[..., 1], -z[..., 0] - z[..., 1]), -1), dim=1)
+    assert torch.allclose(states[:, -1], srnn.rollout(one, "rk4", z0[-1], dt=0.1, steps=3))

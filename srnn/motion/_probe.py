@@ -27,7 +27,7 @@ def check_motion(field: Any, z: Tensor) -> None:
     field : field
         As :func:`srnn.fields.as_field` makes them.
     z : Tensor, shape (..., 2*dim)
-        States that the field is asked about; the first two are tried.
+        States that the field is asked about.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def check_motion(field: Any, z: Tensor) -> None:
     >>> rates = srnn.fields.VectorField(lambda z: -z.mean(dim=0, keepdim=True), dim=1)
     >>> check_motion(rates, torch.ones(3, 2))
     Traceback (most recent call last):
-    ValueError: Expected dz/dt of function to have the shape of its states, (2, 2); got (1, 2).
+    ValueError: Expected dz/dt of function to have the shape of its states, (3, 2); got (1, 2).
     """
     inner = innermost(field)[0]
     if type(inner).__module__.startswith("srnn.") or not z.numel() or _checks.transformed(z):
@@ -77,9 +77,10 @@ def check_trainable(field: Any, net: torch.nn.Module, z: Tensor) -> None:
 @differentiates
 def _check(field: Any, inner: Any, z: Tensor) -> None:
     z = z.detach()
-    if z.ndim > 1:  # two states that differ, on the axes that they came with
-        z = z[(slice(0, 2), *(slice(0, 1) for _ in z.shape[1:-1]))]
-        z = z if len(z) > 1 else torch.cat((z, 1.1 * z + 0.1))
+    if (
+        z.ndim > 1 and z.shape[:-1].numel() == 1
+    ):  # a second state, beside which the first is looked at
+        z = torch.cat((z, 1.1 * z + 0.1))
     name = getattr(inner, "__name__", type(inner).__name__)
     q, p = _checks.halves(z)
     if (asked := getattr(field, "hamiltonian", None)) is None:
@@ -133,10 +134,16 @@ def _tensor(value: Any, what: str) -> Tensor:
 
 
 def _alone(name: str, what: str, function: Any, x: Tensor, value: Tensor) -> None:
-    """Refuse a function that gives a state something else beside another state than alone."""
+    """Refuse a function that gives a state something else beside other states.
+
+    The state keeps its place: fields of a batch may each have parameters of their own.
+    """
     if x.ndim == 1:
         return
-    difference = (function(x[:1]) - value[:1]).detach().nan_to_num().abs().max()
+    others = 1.1 * x.detach() + 0.1
+    others.view(-1, x.shape[-1])[0] = x.detach().reshape(-1, x.shape[-1])[0]
+    first = (each.reshape(-1, *value.shape[x.ndim - 1 :])[0] for each in (function(others), value))
+    difference = (next(first) - next(first)).detach().nan_to_num().abs().max()
     size = value.detach().nan_to_num().abs().max()
     rounding = 10 * torch.finfo(value.dtype).eps ** 0.5
     # What draws random numbers, as dropout does, never gives the same twice.
