@@ -128,7 +128,7 @@ class _Addresses(MetaPathFinder, Loader):
         module.__spec__ = module.__spec__.loader_state
 
 
-sys.meta_path.append(_Addresses())  # after those that look for files
+sys.meta_path.insert(0, _Addresses())  # before who would load a second copy by its file
 # `import srnn.rollout` must not put the module in the place of the function of its name.
 sys.modules[f"{__name__}.rollout"] = rollout
 

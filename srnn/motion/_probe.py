@@ -41,7 +41,7 @@ def check_motion(field: Any, z: Tensor) -> None:
     >>> rates = srnn.fields.VectorField(lambda z: -z.mean(dim=0, keepdim=True), dim=1)
     >>> check_motion(rates, torch.ones(3, 2))
     Traceback (most recent call last):
-    ValueError: Expected dz/dt of function to have the shape of its states, (3, 2); got (1, 2).
+    ValueError: Expected dz/dt of <lambda> to have the shape of its states, (3, 2); got (1, 2).
     """
     inner = innermost(field)[0]
     if type(inner).__module__.startswith("srnn.") or not z.numel() or _checks.transformed(z):

@@ -6,13 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srnn import _checks
 from srnn.errors import CheckpointError
 from srnn.training import checkpoint
-from srnn.training.recipes import OPTIMIZERS
 from srnn.training.run import History, Run
 
 __all__ = ["restore", "save"]
@@ -134,28 +132,17 @@ def _check_parts(run: Run, tensors: dict[str, Tensor], header: dict[str, Any]) -
     if _checks.positive_int(history["best_epoch"], "best_epoch", minimum=0) > done:
         raise ValueError(f"Expected `best_epoch` to be at most {done}")
     shapes = {name: tuple(x.shape) for name, x in own.items()}
-    slots = _slots(run)
+    slots = {name.split(".", 2)[2] for name in tensors if name.startswith("optimizer.")}
     for index, weight in enumerate(run.motion.parameters()):
-        # Weights that no gradient has reached yet have no slots.
+        # Weights that no gradient has reached yet have no slots; any other has all of them.
         if any(name.startswith(f"optimizer.{index}.") for name in tensors):
-            for slot, scalar in slots.items():
-                shapes[f"optimizer.{index}.{slot}"] = () if scalar else tuple(weight.shape)
+            for slot in slots:
+                shapes[f"optimizer.{index}.{slot}"] = () if slot == "step" else tuple(weight.shape)
     kept = {name: tuple(x.shape) for name, x in tensors.items()}
     for name in sorted(shapes.keys() | kept.keys()):
         own_shape, found_shape = (each.get(name, "nothing") for each in (shapes, kept))
         if own_shape != found_shape:
             raise ValueError(f"Expected `{name}` of shape {own_shape}; got {found_shape}")
-
-
-def _slots(run: Run) -> dict[str, bool]:
-    """Name what the optimizer keeps of a weight, and say whether it is a single number."""
-    group = run.optimizer.param_groups[0]
-    weight = nn.Parameter(torch.zeros(1))
-    weight.grad = torch.zeros(1)
-    optimizer = OPTIMIZERS[run.recipe.optimizer]([{**group, "params": [weight]}])
-    optimizer.step()
-    state = optimizer.state[weight]
-    return {name: x.ndim == 0 for name, x in state.items() if x is not None}
 
 
 def _same_kind(found: Any, own: Any, name: str) -> None:
