@@ -404,9 +404,9 @@ def test_gravity_is_an_h_of_pairs_that_training_finds() -> None:
     data = srnn.systems.ThreeBody().simulate(64, steps=4, dt=0.1, generator=g)
     model = srnn.SRNN(6, hamiltonian=PairwiseH(3, generator=g), generator=g)
     apart = torch.tensor([[-0.7, 0.0, 0.7, 0.0, 30.0, 0.0]])  # two bodies at 1.4, one far away
-    before = model.net.potential_gradient(apart)[0, 2].item()
+    before = model.hamiltonian.potential_gradient(apart)[0, 2].item()
     model.fit(data, epochs=60, learning_rate=1e-2, scheduler="cosine", progress=False)
-    after = model.net.potential_gradient(apart)[0, 2].item()
+    after = model.hamiltonian.potential_gradient(apart)[0, 2].item()
     assert abs(after - 1 / 1.4**2) < 0.1 / 1.4**2 < abs(before - 1 / 1.4**2)
 
 
