@@ -240,6 +240,7 @@ def test_an_interrupt_ends_it_and_its_workers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The walls keep the start")  # of few balls
 def test_the_whole_reproduction_in_small_writes_below_its_output_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
