@@ -23,7 +23,7 @@ def save(run: Run, path: Path, fingerprint: str) -> None:
 
     Examples
     --------
-    >>> import tempfile, srnn
+    >>> import tempfile, torch, srnn
     >>> data = srnn.systems.MassSpring().simulate(4, steps=3, dt=0.1)
     >>> how = (srnn.integrators.get("leapfrog"), data, None, srnn.recipes.Recipe())
     >>> run = Run(srnn.HNet(1, 4), *how, torch.Generator())
@@ -71,7 +71,7 @@ def restore(run: Run, path: Path, fingerprint: str) -> None:
 
     Examples
     --------
-    >>> import tempfile, srnn
+    >>> import tempfile, torch, srnn
     >>> data = srnn.systems.MassSpring().simulate(4, steps=3, dt=0.1)
     >>> how = (srnn.integrators.get("leapfrog"), data, None, srnn.recipes.Recipe())
     >>> run, again = (Run(srnn.HNet(1, 4), *how, torch.Generator()) for _ in range(2))
