@@ -100,13 +100,20 @@ def _check(field: Any, inner: Any, z: Tensor) -> None:
 
 
 def _rates(name: str, what: str, function: Any, x: Tensor, like: Tensor) -> None:
-    value = _tensor(function(x), f"{what} of {name}")
+    def rate(x: Tensor) -> Any:
+        try:
+            with torch.no_grad():  # nothing is kept for a pass back
+                return function(x)
+        except RuntimeError:
+            return function(x)  # it differentiates an energy itself
+
+    value = _tensor(rate(x), f"{what} of {name}")
     if value.shape != like.shape:
         raise ValueError(
             f"Expected {what} of {name} to have the shape of its states, {tuple(like.shape)}; "
             f"got {tuple(value.shape)}."
         )
-    _alone(name, what, function, x, value)
+    _alone(name, what, rate, x, value)
 
 
 def _energies(name: str, function: Any, z: Tensor) -> None:
