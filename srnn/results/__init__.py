@@ -1,1 +1,3 @@
 """What came out: metrics, a diagnosis, pictures, and figures that move."""
+
+__all__: list[str] = []
