@@ -8,7 +8,8 @@ from pathlib import Path
 
 from srnn import __version__
 from srnn.experiments._store import FOLDER
-from srnn.experiments.reproduction._cells import COLUMNS, PRESETS, TABLES, jobs
+from srnn.experiments.reproduction._cells import COLUMNS, PRESETS
+from srnn.experiments.reproduction._jobs import TABLES, jobs
 from srnn.experiments.reproduction._publish import publish
 from srnn.experiments.reproduction._results import Row, rows
 from srnn.experiments.reproduction._sweep import sweep, unfinished

@@ -1001,7 +1001,7 @@ BREAKS = [
     ),
     Break(
         "reproduction",
-        "experiments/reproduction/_cells",
+        "experiments/reproduction/_jobs",
         "the estimated cost of a job falls with the time of an epoch",
         "seconds = epochs * _SECONDS.get((fit.problem, fit.net, mode), 1.0)",
         "seconds = epochs / _SECONDS.get((fit.problem, fit.net, mode), 1.0)",

@@ -14,13 +14,12 @@ from srnn.experiments.reproduction._cells import (
     COLUMNS,
     MODES,
     PRESETS,
-    TABLES,
     Cell,
     Fit,
     Job,
     Mode,
-    jobs,
 )
+from srnn.experiments.reproduction._jobs import TABLES, jobs
 from srnn.experiments.reproduction._nets import NETS, Net
 from srnn.experiments.reproduction._problems import Draw, problem
 from srnn.experiments.reproduction._published import published

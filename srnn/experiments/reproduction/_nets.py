@@ -59,6 +59,12 @@ NETS = {
     "hnetp4": Net("H of pairs, 4 steps", _pairs, card=f"{_PAIRS}, four steps between states"),
     "rnn": Net("RNN", _of(RNN)),
     "lstm": Net("LSTM", _of(LSTM)),
+    "lstm40": Net(
+        "LSTM of 40, bounded",
+        lambda drawn, _: LSTM(
+            drawn.test.dim, 2 * drawn.test.dim, bounded=True, generator=drawn.generator
+        ),
+    ),
     # The chain's shadow: its leapfrog step is the chain's exact motion.
     "exact": Net(
         "exact flow", lambda drawn, _: drawn.system.shadow_hamiltonian(drawn.test.dt), False

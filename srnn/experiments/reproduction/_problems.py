@@ -54,7 +54,8 @@ def problem(fit: Fit, seed: int) -> Draw:
     ----------
     fit : Fit
     seed : int
-        Of system, data and whatever is drawn afterwards; the billiard has one draw.
+        Of system, data and whatever is drawn afterwards; the billiard has one draw.  The first
+        weights of another ``fit.start`` than 0 are of a draw of their own.
 
     Returns
     -------
@@ -78,4 +79,6 @@ def problem(fit: Fit, seed: int) -> Draw:
         data = system.simulate(count, steps=length - 1, dt=dt, generator=g)
         data = data.select(data.status == 0)
         sets.append(data.with_noise(fit.sigma, generator=g) if fit.sigma else data)
-    return Draw(system, sets[1], sets[0], g)
+    # Far from the numbers of the problems, which are thousands.
+    weights = torch.Generator().manual_seed(10**6 * fit.start + seed) if fit.start else g
+    return Draw(system, sets[1], sets[0], weights)

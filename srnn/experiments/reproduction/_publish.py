@@ -8,9 +8,10 @@ from pathlib import Path
 
 from srnn.data._arrays import whole_file
 from srnn.experiments._store import FOLDER
-from srnn.experiments.reproduction._cells import Cell, Job, jobs
+from srnn.experiments.reproduction._cells import Cell, Job
+from srnn.experiments.reproduction._jobs import jobs
 from srnn.experiments.reproduction._pretrained import CARDS, card
-from srnn.experiments.reproduction._work import finished, job_weights
+from srnn.experiments.reproduction._work import ERRORS, finished, job_weights
 
 __all__ = ["publish"]
 
@@ -20,7 +21,7 @@ SUMS = "cells.sha256"
 def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDER) -> list[str]:
     """Copy the finished cells of the paper's sizes, and the headline models' weights with cards.
 
-    Beside them ``cells.sha256`` keeps a hash of every cell.
+    Beside them ``cells.sha256`` keeps a hash of every file of a cell.
 
     Parameters
     ----------
@@ -43,12 +44,16 @@ def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDE
     """
     folder, into = Path(folder), Path(into)
     copied = []
-    for job in jobs("all", preset="paper", seeds=_seeds(folder)):
+    seeds = _seeds(folder)
+    for job in jobs("all", seeds=seeds) + jobs("chains", seeds=seeds):
         for cell in job.cells:
             if not finished(folder, job, cell):
                 continue
             path = cell.path(job.seed)
             _weights(job, cell, folder, into)  # first, so that no result is without its weights
+            errors = (folder / "results" / path).with_suffix(ERRORS)
+            if errors.exists():
+                _copy(errors, (into / path).with_suffix(ERRORS))
             _copy(folder / "results" / path, into / path)
             copied.append(path)
     if copied:
@@ -58,8 +63,8 @@ def publish(folder: str | os.PathLike[str], into: str | os.PathLike[str] = FOLDE
 
 
 def sums(folder: Path) -> str:
-    """Hash every cell in a folder, in the form of ``sha256sum``: what is stored stays."""
-    files = sorted(folder.glob("*/*/*-s*.json"))
+    """Hash every file of a cell in a folder, in the form of ``sha256sum``: what is stored stays."""
+    files = sorted(x for kind in (".json", ERRORS) for x in folder.glob(f"*/*/*-s*{kind}"))
     hashes = ((hashlib.sha256(x.read_bytes()).hexdigest(), x.relative_to(folder)) for x in files)
     return "".join(f"{digest}  {path.as_posix()}\n" for digest, path in hashes)
 

@@ -3,7 +3,9 @@
 import json
 import math
 import os
-from dataclasses import dataclass
+import re
+import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import numpy as np
 from srnn import _checks
 from srnn.errors import CheckpointError
 from srnn.experiments._store import FOLDER
-from srnn.experiments.reproduction._cells import COLUMNS, LABELS, MODES, TABLES
+from srnn.experiments.reproduction._cells import COLUMNS, MODES
+from srnn.experiments.reproduction._jobs import TABLES
 from srnn.experiments.reproduction._nets import NETS
 from srnn.experiments.reproduction._published import published
+from srnn.experiments.reproduction._tables import LABELS
+from srnn.experiments.reproduction._work import ERRORS
 
 __all__ = ["Result", "Row", "results", "row_label", "rows"]
 
@@ -67,6 +72,7 @@ class Result:
         The mean against the truth without noise.
     stretches : dict
         By states, such as ``"10..200"``, and ``"noisy"`` or ``"clean"``: mean and deviation.
+        :meth:`over` reads any other.
     curve : dict
         ``"noisy"`` and ``"clean"``: error at every time, averaged over the samples.
     sample : list or None
@@ -95,6 +101,9 @@ class Result:
         Of all stored times, and all samples.
     diverged : int
         Test trajectories whose prediction left the finite numbers within the counted states.
+    errors : ndarray or None
+        The error of every sample at every time against what was observed, of shape (time,
+        sample); None for a cell that was stored without.
 
     Examples
     --------
@@ -131,6 +140,51 @@ class Result:
     threads: int
     error_median: float
     diverged: int
+    errors: Any = field(default=None, repr=False, compare=False)
+
+    def over(self, stretch: str, against: str = "noisy") -> tuple[float, float]:
+        """Average the error over a stretch of states.
+
+        Parameters
+        ----------
+        stretch : str
+            Such as ``"0..50"`` for the first fifty states.
+        against : {"noisy", "clean"}
+
+        Returns
+        -------
+        mean, deviation : float
+            Over the test samples.  The deviation is not a number where neither it nor the error of
+            each sample is stored.
+
+        Raises
+        ------
+        ValueError
+            If there are no such states.
+
+        Examples
+        --------
+        >>> from srnn import experiments
+        >>> (cell,) = experiments.results("table1", model="perfect", seed=0)
+        >>> mean, deviation = cell.over("0..50")
+        >>> round(mean, 2)
+        0.86
+        """
+        _checks.choice(against, "against", ("noisy", "clean"))
+        if stretch in self.stretches:
+            mean, deviation = self.stretches[stretch][against]
+            return mean, deviation
+        states = len(self.curve[against])
+        found = re.fullmatch(r"(\d+)\.\.(\d+)", stretch)
+        begin, end = map(int, found.groups()) if found else (0, 0)
+        if not begin < end <= states:
+            raise ValueError(
+                f"Expected `stretch` as begin..end, of the states 0..{states}; got {stretch!r}."
+            )
+        if against == "noisy" and self.errors is not None:
+            each = self.errors[begin:end].mean(axis=0)
+            return float(each.mean()), float(each.std())
+        return float(np.mean(self.curve[against][begin:end])), math.nan
 
     @property
     def label(self) -> str:
@@ -140,10 +194,9 @@ class Result:
     @property
     def published(self) -> tuple[float, float] | None:
         """What the paper prints for the row."""
-        if self.column == "improved":  # stands beside the paper's row of the same method
-            mode = MODES[self.mode].alters or self.mode
-            return published(self.table, "hnet", self.train, self.test, mode)
-        return published(self.table, self.model, self.train, self.test, self.mode)
+        mode = MODES[self.mode].alters or self.mode  # stands beside the row of the same method
+        model = "hnet" if self.column == "improved" else self.model
+        return published(self.table, model, self.train, self.test, mode)
 
 
 def _nan(value: Any) -> Any:
@@ -177,9 +230,13 @@ def _read(file: Path) -> Result:
             stored[key] = _nan(stored[key])
         sample = stored.get("sample")
         stored["sample"] = None if sample is None else _nan(sample)
+        beside = file.with_suffix(ERRORS)
+        if beside.exists():
+            with np.load(beside) as arrays:
+                stored["errors"] = arrays["noisy"]
         kept = {key: stored[key] for key in Result.__dataclass_fields__ if key in stored}
         return Result(**kept)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{file} is a damaged result ({error!r}); `srnn reproduce` into the same folder makes "
             "it again."
@@ -203,7 +260,8 @@ def results(
     ----------
     table : str, optional
         ``table1``, ``table2``, ``table3``, ``figure1`` or ``figure4``; ``table1-sigma0.1`` and the
-        like for another noise.
+        like for another noise, ``table1-ordinary``, ``table1-start1`` and ``table1-letter`` for
+        other chains, first weights and ways: see :class:`srnn.experiments.reproduction.Cell`.
     column : {"faithful", "improved", "oracle"}, optional
     model, train, test, mode : str, optional
         Keep the cells of that name.
@@ -280,7 +338,7 @@ class Row:
     published: tuple[float, float] | None
 
     def mean(self, against: str = "noisy", stretch: str | None = None) -> float:
-        """Mean error over the seeds, of all counted states or of a stretch.
+        """Mean error over the seeds, of all counted states or of a stretch of them.
 
         Examples
         --------
@@ -308,12 +366,24 @@ class Row:
         """Standard deviation over the test samples, averaged over the seeds: the paper's."""
         return float(np.mean([cell.error_std for cell in self.cells]))
 
+    def deviation(self, stretch: str) -> float:
+        """Give the same of a stretch of states; not a number where a seed is stored without it.
+
+        Examples
+        --------
+        >>> from srnn import experiments
+        >>> row = experiments.rows("table1", column="oracle")[1]
+        >>> row.label, row.deviation("0..200") == row.std
+        ('perfect', True)
+        """
+        return float(np.mean([cell.over(stretch)[1] for cell in self.cells]))
+
     def _each(self, against: str, stretch: str | None) -> list[float]:
         _checks.choice(against, "against", ("noisy", "clean"))
         if stretch is None:
             name = "error_mean" if against == "noisy" else "error_mean_clean"
             return [getattr(cell, name) for cell in self.cells]
-        return [cell.stretches[stretch][against][0] for cell in self.cells]
+        return [cell.over(stretch, against)[0] for cell in self.cells]
 
 
 def rows(

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,15 @@ from srnn.results.metrics import position_error
 from srnn.starts.iso import optimise_initial_state
 from srnn.training.run import History
 
-__all__ = ["SAMPLED", "SHOWN", "evaluate", "finished", "job_weights", "problem", "run"]
+__all__ = [
+    *("ERRORS", "PRINTED", "SAMPLED", "SHOWN"),
+    *("evaluate", "finished", "job_weights", "problem", "run"),
+]
 
+ERRORS = ".npz"
+"""Of the file beside a result that holds the error of every sample at every time."""
+PRINTED = 50
+"""States of a chain that the paper's tables are compared over: see the chapter on reproduction."""
 SAMPLED = 0
 """Number of the test trajectory whose prediction is kept, for the figures."""
 SHOWN = {"chain": slice(0, 20, 2), "three-body": slice(None), "billiard": slice(None)}
@@ -87,7 +95,8 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
         ``error_mean`` and ``error_std`` against what was observed, over the samples, of all the
         states that the table counts; ``error_mean_clean``; the same over other stretches
         (``stretches``); the ``curve`` over time; and the positions of one predicted trajectory
-        (``sample``).  Numbers that are not finite are None.
+        (``sample``), in which numbers that are not finite are None; and ``errors``, a tensor of
+        the error of every sample at every time against what was observed, of shape (time, sample).
 
     Examples
     --------
@@ -96,6 +105,8 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
     >>> job = reproduction.jobs("table1", preset="smoke")[0]
     >>> drawn = reproduction.problem(job.fit, job.seed)
     >>> row = reproduction.evaluate(job.cells[0], srnn.SRNN(20, hamiltonian=drawn.system), drawn)
+    >>> row["errors"].shape == (job.fit.states, job.fit.tests)
+    True
     >>> row["stretches"][f"0..{job.fit.states}"]["noisy"][0] == row["error_mean"]
     True
     """
@@ -107,10 +118,12 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
     errors = {name: position_error(prediction, test, name).double() for name in ("noisy", "clean")}
     states = len(errors["noisy"])
     counted = (0, min(6, states)) if cell.fit.problem == "three-body" else (0, states)
-    first = min(OBSERVED, states - 1) if cell.fit.problem == "chain" else 0
+    spans = [counted, (0, states)]
+    if cell.fit.problem == "chain":
+        spans = [counted, (0, min(PRINTED, states)), (min(OBSERVED, states - 1), states)]
     stretches = {
         f"{begin}..{end}": {name: _row(error[begin:end]) for name, error in errors.items()}
-        for begin, end in (counted, (first, states))
+        for begin, end in spans
     }
     headline = stretches[f"{counted[0]}..{counted[1]}"]
     bad = ~torch.isfinite(errors["noisy"][: counted[1]]).all(dim=0)
@@ -126,6 +139,7 @@ def evaluate(cell: Cell, model: Any, drawn: Draw) -> dict[str, Any]:
         "stretches": stretches,
         "curve": {name: _numbers(error.mean(dim=1), 5) for name, error in errors.items()},
         "sample": [_numbers(q, 4) for q in prediction.q[:, SAMPLED, SHOWN[cell.fit.problem]]],
+        "errors": errors["noisy"],
     }
 
 
@@ -239,6 +253,7 @@ def run(job: Job, folder: str | os.PathLike[str]) -> None:
     model, took = _trained(job, folder, drawn)
     for cell in missing:
         result = evaluate(cell, model, drawn)
+        errors = result.pop("errors").numpy().astype(np.float32)
         if job.seed:  # figures show one seed
             result["sample"] = None
         result |= {
@@ -250,6 +265,9 @@ def run(job: Job, folder: str | os.PathLike[str]) -> None:
         }
         file = folder / "results" / cell.path(job.seed)
         file.parent.mkdir(parents=True, exist_ok=True)
+        # First, so that no result is without it.
+        with whole_file(file.with_suffix(ERRORS)) as beside, beside.open("wb") as stream:
+            np.savez_compressed(stream, noisy=errors)
         with whole_file(file) as beside:
             beside.write_text(_text(result | took), encoding="utf-8")
 
