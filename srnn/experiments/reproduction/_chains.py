@@ -1,6 +1,6 @@
 """More chains, more starts and rows nearer to the paper's letter: what ``chains`` computes.
 
-The chains of seeds 0 and 1 are stiff: the largest frequency times dt is 0.61, in the stiffest eighth
+The chains of seeds 0 and 1 are stiff: the largest frequency times dt is above 0.6, as of an eighth
 of the chains that are drawn this way.  An *ordinary* chain has that number between the quartiles,
 and the rows are computed on the first three such seeds again.
 """
