@@ -12,7 +12,7 @@ from srnn.experiments.reproduction import Fit, problem
 def drawn(seed: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     """A chain's exact step and the variances of its starts."""
     chain = problem(Fit("chain", "exact", training=1, tests=1, states=2), seed).system
-    starts = chain.initial_states(200_000, torch.Generator().manual_seed(1))
+    starts = chain.initial_states(20_000, torch.Generator().manual_seed(1))
     return torch.linalg.matrix_exp(DT * chain.matrix()), starts.square().mean(dim=0)
 
 
@@ -21,7 +21,7 @@ def test_the_expected_loss_is_the_mean_over_trajectories(recurrent: bool) -> Non
     exact, moments = drawn()
     g = torch.Generator().manual_seed(2)
     step = exact + 0.02 * torch.randn(40, 40, generator=g, dtype=torch.float64)
-    state = moments.sqrt() * torch.randn(100_000, 40, generator=g, dtype=torch.float64)
+    state = moments.sqrt() * torch.randn(20_000, 40, generator=g, dtype=torch.float64)
     noise = SIGMA * torch.randn(10, *state.shape, generator=g, dtype=torch.float64)
     true = [state]
     for _ in range(9):
@@ -33,7 +33,7 @@ def test_the_expected_loss_is_the_mean_over_trajectories(recurrent: bool) -> Non
         # Against the truth: noise of the target would add the same to every model.
         total += float((predicted - true[now + 1]).square().sum(dim=-1).mean())
     expected = expected_loss(step, exact, moments, SIGMA, recurrent=recurrent)
-    assert total == pytest.approx(float(expected), rel=0.01)
+    assert total == pytest.approx(float(expected), rel=0.02)
 
 
 def test_of_single_euler_steps_it_is_the_regression_of_one_state_on_the_last() -> None:
@@ -53,6 +53,7 @@ def test_of_single_euler_steps_it_is_the_regression_of_one_state_on_the_last() -
     )
 
 
+@pytest.mark.slow
 def test_a_stored_row_is_computed_again() -> None:
     stored = experiments.load("linear_bound")
     assert len(stored["rows"]) == 12 * len(linear_bound.SEEDS)
@@ -70,12 +71,21 @@ def test_a_stored_row_is_computed_again() -> None:
     assert bound("hnet", "L", "L", "recurrent", 5, sigma=1e-6).error.mean() < 1e-3
 
 
-def test_no_published_row_is_better_than_the_best_linear_model_at_fifty_states() -> None:
-    rows = experiments.load("linear_bound")["rows"]
-    beaten = {states: set() for states in ("0..50", "0..200")}
-    for states, found in beaten.items():
-        for row in rows:
-            if row["seed"] == 5 and row["published"][0] <= row[states]:
-                found.add((row["mode"], row["model"], row["train"], row["test"]))
-    assert beaten["0..50"] == set()
-    assert len(beaten["0..200"]) >= 2
+def test_which_published_rows_are_better_than_the_best_linear_model() -> None:
+    rows = [row for row in experiments.load("linear_bound")["rows"] if row["seed"] == 5]
+    better = {
+        states: {
+            (row["model"], row["train"], row["test"], row["mode"])
+            for row in rows
+            if row["published"][0] <= row[states]
+        }
+        for states in ("0..50", "0..200")
+    }
+    # Euler's steps of a linear H-NET expand without end, which a tanh does not.
+    expanding = {("hnet", "E", "E", mode) for mode in ("single", "recurrent")}
+    assert better["0..50"] == expanding
+    assert better["0..200"] == expanding | {
+        ("onet", "E", "E", "recurrent"),
+        ("onet", "E", "L", "recurrent"),
+        ("hnet", "E", "L", "single"),
+    }
