@@ -1,3 +1,5 @@
-"""What came out: metrics, a diagnosis, pictures, and figures that move."""
+"""What came out: tables, metrics, a diagnosis, pictures, and figures that move."""
 
-__all__: list[str] = []
+from srnn.results._table import Table, table
+
+__all__ = ["Table", "table"]
