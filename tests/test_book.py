@@ -161,8 +161,8 @@ def test_every_exercise_has_a_solution(path: Path) -> None:
     solved = re.findall(r"\{solution(?:-start)?\}\s*(\S+)", text)
     assert len(exercises) >= 3
     assert sorted(exercises) == sorted(solved)
-    solutions = re.findall(r"\{solution(?:-start)?\}", text)
-    assert len(solutions) == len(re.findall(r":class:\s*dropdown", text))
+    folded = re.findall(r"\{solution(?:-start)?\} \S+\n:class:\s*dropdown", text)
+    assert len(folded) == len(solved)
     begun = re.split(r":{3,4}\{solution(?:-start)?\} ", text)[1:]
     for solution in begun:
         said = re.split(r":{3,4}\{(?:solution-end|exercise)|^## ", solution, flags=re.MULTILINE)[0]

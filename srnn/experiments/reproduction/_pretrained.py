@@ -6,6 +6,7 @@ from srnn import _checks
 from srnn.experiments._store import FOLDER
 from srnn.experiments.reproduction._cells import Cell
 from srnn.experiments.reproduction._nets import NETS
+from srnn.experiments.reproduction._work import PRINTED
 from srnn.model import models
 from srnn.model.model import Model
 
@@ -148,6 +149,10 @@ def card(name: str, cell: Cell, seed: int, result: dict[str, Any]) -> str:
         "| states | error vs noisy | error vs clean |",
         "|---|---|---|",
     ]
+    printed = f"0..{PRINTED}"
+    if fit.problem == "chain" and printed not in result["stretches"] and "curve" in result:
+        means = (sum(result["curve"][a][:PRINTED]) / PRINTED for a in ("noisy", "clean"))
+        lines.append(f"| {printed} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
     for stretch, errors in result["stretches"].items():
         noisy, clean = errors["noisy"], errors["clean"]
         lines.append(
