@@ -161,7 +161,7 @@ def test_every_exercise_has_a_solution(path: Path) -> None:
     solved = re.findall(r"\{solution(?:-start)?\}\s*(\S+)", text)
     assert len(exercises) >= 3
     assert sorted(exercises) == sorted(solved)
-    folded = re.findall(r"\{solution(?:-start)?\} \S+\n:class:\s*dropdown", text)
+    folded = re.findall(r"\{solution(?:-start)?\}\s*\S+\n(?::label:.*\n)?:class:\s*dropdown", text)
     assert len(folded) == len(solved)
     begun = re.split(r":{3,4}\{solution(?:-start)?\} ", text)[1:]
     for solution in begun:

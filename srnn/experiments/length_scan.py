@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import torch
 
 from srnn.experiments._store import store
 from srnn.experiments.reproduction._results import Result, results
@@ -83,4 +84,7 @@ def _ranks(values: Any) -> Any:
 
 
 if __name__ == "__main__":
-    store("length_scan", {"seed": 0, "sigma": 0.2, "scan": scan(compared())})
+    store(
+        "length_scan",
+        {"seed": 0, "sigma": 0.2, "threads": torch.get_num_threads(), "scan": scan(compared())},
+    )

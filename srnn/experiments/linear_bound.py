@@ -213,4 +213,7 @@ def rows(seeds: tuple[int, ...] = SEEDS) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    store("linear_bound", {"sigma": SIGMA, "tests": TESTS, "rows": rows()})
+    store(
+        "linear_bound",
+        {"sigma": SIGMA, "tests": TESTS, "threads": torch.get_num_threads(), "rows": rows()},
+    )

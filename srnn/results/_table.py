@@ -7,7 +7,9 @@ from typing import Any
 
 __all__ = ["Table", "table"]
 
+_HEAD = "text-align: right; vertical-align: bottom"
 _STYLE = "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"
+_NAME = "text-align: left; font-weight: normal; min-width: 10em"
 
 
 class Table:
@@ -42,13 +44,13 @@ class Table:
             told = "".join(f' {name}="{value}"' for name, value in more.items())
             return f"<{kind}{told}>{html.escape(text)}</{kind}>"
 
-        head = [cell(self.columns[0], "th", scope="col")]
-        head += [cell(name, "th", scope="col", style=_STYLE) for name in self.columns[1:]]
+        head = [cell(self.columns[0], "th", scope="col", style=_NAME)]
+        head += [cell(name, "th", scope="col", style=_HEAD) for name in self.columns[1:]]
         body = []
         for first, *others in self.cells:
             if others:
                 numbers = (cell(text, style=_STYLE) for text in others)
-                body.append(cell(first, "th", scope="row") + "".join(numbers))
+                body.append(cell(first, "th", scope="row", style=_NAME) + "".join(numbers))
             else:
                 span = str(len(self.columns))
                 body.append(cell(first, "th", scope="rowgroup", colspan=span))
