@@ -2,7 +2,8 @@
 
     python -m srnn.experiments.length_scan
 
-The O-NET and H-NET rows of tables 1 and 2 on one chain, against what the paper prints.
+The O-NET and H-NET rows of tables 1 and 2 on one chain, against what the paper prints; SRNN and
+SRNN-ISO also by the noise of the data, which the paper does not state.
 """
 
 from collections.abc import Iterable
@@ -14,9 +15,12 @@ import torch
 from srnn.experiments._store import store
 from srnn.experiments.reproduction._results import Result, results
 
-__all__ = ["LENGTHS", "compared", "scan"]
+__all__ = ["LENGTHS", "NOISES", "compared", "noisy", "scan"]
 
 LENGTHS = (*range(10, 100, 5), *range(100, 201, 10))
+NOISES = (0.05, 0.1, 0.2, 0.3)
+"""Deviations of the noise; the published scripts have the last two."""
+_CHAINS = (0, 1, 2)  # on which both rows are computed at every noise
 
 
 def compared(seed: int = 0, tables: Iterable[str] = ("table1", "table2")) -> list[Result]:
@@ -38,6 +42,31 @@ def compared(seed: int = 0, tables: Iterable[str] = ("table1", "table2")) -> lis
     """
     found = (cell for table in tables for cell in results(table, column="faithful", seed=seed))
     return [cell for cell in found if cell.published and cell.model in ("onet", "hnet")]
+
+
+def noisy(seed: int, sigma: float) -> list[Result]:
+    """List the stored cells of SRNN and SRNN-ISO on a chain with a noise.
+
+    Parameters
+    ----------
+    seed : int
+    sigma : float
+        One of :data:`NOISES`.
+
+    Returns
+    -------
+    list of Result
+        Fewer than two where not both are computed.
+
+    Examples
+    --------
+    >>> [cell.label for cell in noisy(2, 0.1)]
+    ['H-NET L-L, recurrent', 'H-NET L-L, ISO']
+    """
+    names = (name if sigma == 0.2 else f"{name}-sigma{sigma}" for name in ("table1", "table2"))
+    cells = compared(seed, names)
+    ways = [("hnet", "L", "L", mode) for mode in ("recurrent", "iso")]
+    return [cell for cell in cells if (cell.model, cell.train, cell.test, cell.mode) in ways]
 
 
 def scan(cells: Iterable[Result], lengths: Iterable[int] = LENGTHS) -> list[dict[str, Any]]:
@@ -83,8 +112,25 @@ def _ranks(values: Any) -> Any:
     return np.argsort(np.argsort(values))
 
 
+def _by_noise() -> list[dict[str, Any]]:
+    """Scan SRNN and SRNN-ISO on each chain at each noise that has both."""
+    found = []
+    for seed in _CHAINS:
+        for sigma in NOISES:
+            cells = noisy(seed, sigma)
+            if len(cells) == 2:
+                found.append({"seed": seed, "sigma": sigma, "scan": scan(cells)})
+    return found
+
+
 if __name__ == "__main__":
     store(
         "length_scan",
-        {"seed": 0, "sigma": 0.2, "threads": torch.get_num_threads(), "scan": scan(compared())},
+        {
+            "seed": 0,
+            "sigma": 0.2,
+            "threads": torch.get_num_threads(),
+            "scan": scan(compared()),
+            "noise": _by_noise(),
+        },
     )

@@ -9,7 +9,11 @@ __all__ = ["Table", "table"]
 
 _HEAD = "text-align: right; vertical-align: bottom"
 _STYLE = "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"
-_NAME = "text-align: left; font-weight: normal; min-width: 10em"
+# Where the table scrolls the rows keep their names in sight, and the caption stays.
+_PINNED = "position: sticky; left: 0"
+_GROUND = "background: var(--pst-color-background, var(--jp-layout-color0, Canvas))"
+_NAME = f"text-align: left; font-weight: normal; min-width: 8em; {_PINNED}; {_GROUND}"
+_CAPTION = f"text-align: left; max-width: 85vw; {_PINNED}"
 
 
 class Table:
@@ -54,7 +58,7 @@ class Table:
             else:
                 span = str(len(self.columns))
                 body.append(cell(first, "th", scope="rowgroup", colspan=span))
-        caption = f"<caption>{html.escape(self.caption)}</caption>" if self.caption else ""
+        caption = cell(self.caption, "caption", style=_CAPTION) if self.caption else ""
         lines = "\n".join(f"<tr>{line}</tr>" for line in body)
         # On a narrow screen the table scrolls, not the page.
         return (
