@@ -7,13 +7,20 @@ from typing import Any
 
 __all__ = ["Table", "table"]
 
-_HEAD = "text-align: right; vertical-align: bottom"
-_STYLE = "text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap"
 # Where the table scrolls the rows keep their names in sight, and the caption stays.
 _PINNED = "position: sticky; left: 0"
-_GROUND = "background: var(--pst-color-background, var(--jp-layout-color0, Canvas))"
-_NAME = f"text-align: left; font-weight: normal; min-width: 8em; {_PINNED}; {_GROUND}"
-_CAPTION = f"text-align: left; max-width: 85vw; {_PINNED}"
+_LOOKS = {
+    "td, .srnn-table thead th": "text-align: right; font-variant-numeric: tabular-nums",
+    "td": "white-space: nowrap",
+    "thead th": "vertical-align: bottom",
+    "caption": f"text-align: left; max-width: 85vw; {_PINNED}",
+    "th:first-child": (
+        f"text-align: left; font-weight: normal; min-width: 9em; {_PINNED}; "
+        "background: var(--pst-color-background, var(--jp-layout-color0, Canvas))"
+    ),
+    "th[scope=rowgroup]": "font-weight: bold",
+}
+_STYLE = "".join(f".srnn-table {of} {{ {look}; }}\n" for of, look in _LOOKS.items())
 
 
 class Table:
@@ -48,22 +55,21 @@ class Table:
             told = "".join(f' {name}="{value}"' for name, value in more.items())
             return f"<{kind}{told}>{html.escape(text)}</{kind}>"
 
-        head = [cell(self.columns[0], "th", scope="col", style=_NAME)]
-        head += [cell(name, "th", scope="col", style=_HEAD) for name in self.columns[1:]]
+        head = [cell(name, "th", scope="col") for name in self.columns]
         body = []
         for first, *others in self.cells:
             if others:
-                numbers = (cell(text, style=_STYLE) for text in others)
-                body.append(cell(first, "th", scope="row", style=_NAME) + "".join(numbers))
+                body.append(cell(first, "th", scope="row") + "".join(map(cell, others)))
             else:
                 span = str(len(self.columns))
                 body.append(cell(first, "th", scope="rowgroup", colspan=span))
-        caption = cell(self.caption, "caption", style=_CAPTION) if self.caption else ""
+        caption = cell(self.caption, "caption") if self.caption else ""
         lines = "\n".join(f"<tr>{line}</tr>" for line in body)
         # On a narrow screen the table scrolls, not the page.
         return (
-            f'<div style="overflow-x: auto" tabindex="0"><table class="table">{caption}\n'
-            f"<thead><tr>{''.join(head)}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>"
+            f"<style>\n{_STYLE}</style>\n"
+            '<div style="overflow-x: auto" tabindex="0"><table class="table srnn-table">'
+            f"{caption}\n<thead><tr>{''.join(head)}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>"
         )
 
 
