@@ -349,8 +349,18 @@ def all_finite(value: Tensor, name: str) -> Tensor:
         bad = (~good).nonzero().tolist()
         raise ValueError(
             f"Expected `{name}` to be finite; {len(bad)} of {value.numel()} numbers are NaN or "
-            f"infinite, the first at index {tuple(bad[0])}. Missing points are not supported yet: "
-            "cut the trajectories at the gaps."
+            f"infinite, the first at index {tuple(bad[0])}."
+        )
+    return value
+
+
+def not_infinite(value: Tensor, name: str) -> Tensor:
+    """Return `value` if none of its numbers is infinite; what is missing may be NaN."""
+    bad = torch.isinf(value).nonzero()
+    if len(bad):
+        raise ValueError(
+            f"Expected `{name}` to be finite, or NaN where it is missing; {len(bad)} of "
+            f"{value.numel()} numbers are infinite, the first at index {tuple(bad[0].tolist())}."
         )
     return value
 

@@ -121,8 +121,7 @@ WRONG_VALUES: list[tuple[Any, ...]] = [
         for shape in ((), (3, 5), (4, 2))
     ),
     (
-        "Expected `q` to be finite; 2 of 4 numbers are NaN or infinite, the first at index (0, 1). "
-        "Missing points are not supported yet: cut the trajectories at the gaps.",
+        "Expected `q` to be finite; 2 of 4 numbers are NaN or infinite, the first at index (0, 1).",
         *(_checks.all_finite, torch.tensor([[0.0, math.nan], [math.inf, 1.0]]), "q"),
     ),
     *(

@@ -117,7 +117,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
 def join_halves(
     q: Any, p: Any, q_name: str, p_name: str, integers: torch.dtype | None = None
 ) -> TrajectoryValues:
-    """Check two arrays (time, batch, d) and join them on the last axis.
+    """Check two arrays (time, batch, d), which may hold NaN, and join them on the last axis.
 
     Integers take the dtype of the other array, else `integers`, else PyTorch's default where it
     holds every one of them exactly, else float64.
@@ -138,7 +138,7 @@ def join_halves(
             )
         if 0 in tensor.shape:
             raise ValueError(f"Expected at least one state in `{name}`; got {tuple(tensor.shape)}.")
-        halves.append(_checks.all_finite(tensor.detach(), name))
+        halves.append(_checks.not_infinite(tensor.detach(), name))
     if halves[0].shape != halves[1].shape:
         raise ValueError(
             f"Expected `{q_name}` and `{p_name}` to have one shape; got {tuple(halves[0].shape)} "
@@ -149,28 +149,65 @@ def join_halves(
     return torch.cat(halves, dim=-1)
 
 
-def spacing(times: Any, states: int) -> float:
-    """Return the dt of equally spaced times, one a state."""
-    ticks = _numbers(times, "times")
+def ordered(array: Any, axes: str, name: str) -> Any:
+    """Bring an array to the axes time, recording, coordinate."""
+    if isinstance(array, Tensor):
+        array = array.detach().cpu().numpy()
+    _plain(array, name)
+    data = np.ma.asanyarray(array) if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
+    if sorted(axes) not in (["c", "t"], ["c", "r", "t"]) or data.ndim != len(axes):
+        raise ValueError(
+            f"Expected `axes` to name each axis of `{name}`, of shape {data.shape}, once: t for "
+            f"time, c for coordinates and r for recordings, such as 'rct'; got {axes!r}."
+        )
+    if "r" not in axes:
+        data, axes = data[None], "r" + axes
+    return data.transpose([axes.index(each) for each in "trc"])
+
+
+def coordinates(array: Any, which: Any, name: str) -> Any:
+    """Pick coordinates of an array (time, recording, coordinate), which stay an axis."""
+    count = array.shape[-1]
+    numbers = range(count)[which] if isinstance(which, slice) else np.atleast_1d(which)
+    wrong = [int(k) for k in numbers if not -count <= k < count]
+    if wrong or not len(numbers):
+        raise IndexError(
+            f"Expected `{name}` to be numbers of some of the {count} coordinates, from 0; got "
+            f"{which!r}."
+        )
+    return array[..., list(numbers)]
+
+
+def stamps(times: Any, states: int, name: str = "times") -> Tensor:
+    """Return times, one a state, as a tensor."""
+    ticks = _numbers(times, name)
     if ticks.shape != (states,) or states < 2:
         raise ValueError(
-            f"Expected `times` to have one entry a state, shape ({states},), and at least two; "
+            f"Expected `{name}` to have one entry a state, shape ({states},), and at least two; "
             f"got {tuple(ticks.shape)}."
         )
-    # A clock is as exact as its own numbers: far from 0 a float32 parts equal steps.
-    grain = torch.finfo(ticks.dtype).eps if ticks.is_floating_point() else 0.0
-    ticks = _checks.all_finite(ticks.detach().double(), "times")
-    dt = float(ticks[-1] - ticks[0]) / (states - 1)
-    slack = 1e-6 * abs(dt) + 2 * grain * float(ticks.abs().max())
-    if not bool(((ticks.diff() - dt).abs() <= slack).all()):
-        raise ValueError(
-            "Uneven `times` are not supported yet: resample to equal steps and pass `dt`."
-        )
-    return _checks.time_step(dt)
+    return _checks.all_finite(ticks.detach(), name)
+
+
+def placed(tensor: Tensor, places: Any) -> Tensor:
+    """Put states at their places on a grid of time, with NaN where there is none."""
+    count = int(places[-1]) + 1
+    if count == len(tensor):
+        return tensor
+    spread = tensor.new_full((count, *tensor.shape[1:]), torch.nan)
+    spread[torch.as_tensor(places, device=tensor.device)] = tensor
+    return spread
 
 
 def _numbers(value: Any, name: str) -> Tensor:
-    """Return an array of real numbers as a tensor."""
+    """Return an array of real numbers as a tensor, with NaN for what an array has masked."""
+    _plain(value, name)
+    if isinstance(value, (list, tuple)) and any(isinstance(x, np.ma.MaskedArray) for x in value):
+        value = np.ma.stack(value)
+    if isinstance(value, np.ma.MaskedArray):
+        if not np.issubdtype(value.dtype, np.floating):
+            value = value.astype(np.float64)  # integers have no NaN
+        value = value.filled(np.nan)
     try:
         # NumPy arrays may be read-only, reversed or of foreign byte order; a copy is none.
         if isinstance(value, np.ndarray):
@@ -181,6 +218,30 @@ def _numbers(value: Any, name: str) -> Tensor:
     if tensor.is_complex():
         raise TypeError(f"Expected `{name}` to hold real numbers; got {tensor.dtype}.")
     return tensor
+
+
+# What torch would convert without its meaning, or not at all, and what to pass instead.
+_FOREIGN = {
+    "astropy": "has a unit, which srnn does not keep: pass its numbers, {name}.value",
+    "pint": "has a unit, which srnn does not keep: pass its numbers, {name}.magnitude",
+    "pandas": "is a table: pass srnn.Trajectories.from_pandas(...) its columns' names, or numbers "
+    "in an array (time, batch, dim), {name}.to_numpy()",
+    "polars": "is a table: pass numbers in an array (time, batch, dim), {name}.to_numpy()",
+    "xarray": "has names for its axes, which srnn does not read: pass numbers in an array (time, "
+    "batch, dim), {name}.transpose(...).to_numpy()",
+}
+
+
+def _plain(value: Any, name: str) -> None:
+    """Refuse what is more than an array of numbers, itself or in a list."""
+    first = value[0] if isinstance(value, (list, tuple)) and value else value
+    for each in (value, first):
+        package = type(each).__module__.partition(".")[0]
+        if package in _FOREIGN:
+            raise TypeError(
+                f"`{name}` is of type {package}.{type(each).__name__}: it "
+                f"{_FOREIGN[package].format(name=name)}."
+            )
 
 
 def _dtype_of_integers(tensors: Iterable[Tensor]) -> torch.dtype:

@@ -1,43 +1,54 @@
 """Sets of trajectories: what is observed, and what is known about it."""
 
+import math
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from srnn import _checks
 from srnn._types import TrajectoryHalf
-from srnn.data._arrays import join_halves, read_npz, spacing, write_npz
+from srnn.data._arrays import coordinates, join_halves, ordered, placed, read_npz, stamps, write_npz
+from srnn.data._clock import grid_of
 from srnn.errors import CheckpointError
 
 __all__ = ["Trajectories"]
 
-_OPTIONAL = ("clean", "derivatives", "status")
+_OPTIONAL = ("clean", "derivatives", "status", "observed")
 
 
 class Trajectories:
-    """Trajectories of one system, sampled at equal steps of time.
+    """Trajectories of one system on a grid of equal steps of time, which may have gaps.
 
     Parameters
     ----------
     q, p : array-like of float, shape (time, batch, d)
         Positions and momenta: tensors, NumPy arrays or nested lists, time first; float32 or
         float64.  Integers take the dtype of the other array; integers alone become PyTorch's
-        default dtype where it holds each of them exactly, else float64.
+        default dtype where it holds each of them exactly, else float64.  NaN stands for what was
+        not observed, and so does what a NumPy masked array has masked.
     dt : float
         Time between successive states.
     dq, dp : array-like, optional
         Time derivatives of `q` and `p`, for derivative-supervised training
         (:class:`srnn.HNN`).
     times : array-like, shape (time,), optional
-        Equally spaced times (to a relative 1e-6) in place of `dt`.  Only their spacing is kept.
+        The times of the states in place of `dt`, on a grid of equal steps: each may be off by what
+        its own last digit is worth.  What they leave out of the grid becomes a gap.  Only their
+        spacing is kept.
+    mask : array-like of bool, optional
+        True for what was observed, shape (time, batch), or (time, batch, 2d) for (q, p).
 
     Attributes
     ----------
     values : Tensor, shape (time, batch, 2d)
-        The states, (q, p) on the last axis.
+        The states, (q, p) on the last axis, with NaN for what was not observed.
+    observed : Tensor of bool or None
+        Which numbers of the values were observed; None if all were.
     clean : Tensor or None
         The states without noise, where they are known.
     derivatives : Tensor or None
@@ -48,12 +59,19 @@ class Trajectories:
     Raises
     ------
     ValueError, TypeError
-        If shapes or dtypes differ, a number is NaN or infinite, the dtype is neither float32 nor
-        float64, `dt` is not positive or `times` are not equally spaced.
+        If shapes or dtypes differ, a number is infinite, a coordinate was never observed, the
+        dtype is neither float32 nor float64, `dt` is not positive or `times` are on no grid; and
+        for objects that torch would convert without their meaning, such as tables or numbers with
+        units.
+
+    Warns
+    -----
+    UserWarning
+        If the numbers move smoothly along the second axis and not along the first, as time does.
 
     Notes
     -----
-    Positions without momenta, uneven times and gaps are not supported yet; each is refused.
+    Positions without momenta and uneven times are not supported yet; each is refused.
 
     Examples
     --------
@@ -75,6 +93,7 @@ class Trajectories:
         dq: Any = None,
         dp: Any = None,
         times: Any = None,
+        mask: Any = None,
     ) -> None:
         if q is None or p is None:
             raise ValueError(
@@ -85,15 +104,29 @@ class Trajectories:
             raise ValueError("Expected `dq` and `dp` together, or neither.")
         values = join_halves(q, p, "q", "p")
         derivatives = None if dq is None else join_halves(dq, dp, "dq", "dp", values.dtype)
+        if mask is not None:
+            values = values.masked_fill(~_mask(mask, values), math.nan)
         if times is not None:
-            measured = spacing(times, len(values))
+            measured, (places,) = grid_of([stamps(times, len(values))])
+            values = placed(values, places)
+            derivatives = None if derivatives is None else placed(derivatives, places)
             if dt is not None and not _checks.same_spacing(measured, _checks.time_step(dt)):
                 raise ValueError(
                     f"Expected `dt` to be the spacing of `times`, {measured!r}; got {dt!r}. "
                     "Pass one of the two."
                 )
             dt = measured if dt is None else dt
-        self._set(values, dt, {"derivatives": derivatives})
+        seen = ~torch.isnan(values)
+        never = (~seen.any(dim=(0, 1))).nonzero().flatten().tolist()
+        if never:
+            half, k = divmod(never[0], values.shape[-1] // 2)
+            raise ValueError(
+                f"`{'qp'[half]}[..., {k}]` was never observed: all of its {seen[..., 0].numel()} "
+                "numbers are missing. Hidden coordinates are not supported yet."
+            )
+        _warn_of_axes(values)
+        known = {"derivatives": derivatives, "observed": None if bool(seen.all()) else seen}
+        self._set(values, dt, known)
 
     def _set(self, values: Tensor, dt: Any, known: Mapping[str, Tensor | None]) -> None:
         self.dt = _checks.time_step(dt)
@@ -101,6 +134,7 @@ class Trajectories:
         self.clean = known.get("clean")
         self.derivatives = known.get("derivatives")
         self.status = status = known.get("status")
+        self.observed = seen = known.get("observed")
         batch = tuple(values.shape[1:2])
         if status is not None and status.shape != batch:
             raise ValueError(
@@ -118,6 +152,8 @@ class Trajectories:
                     f"got {tuple(tensor.shape)}."
                 )
             _checks.same_as(tensor, name, values, "values")
+            if seen is not None:
+                tensor = tensor.masked_fill(~seen, 0.0)
             if status is not None:  # what is marked as doubtful need not be finite
                 tensor = tensor.masked_fill((status != 0)[None, :, None], 0.0)
             _checks.all_finite(tensor, name)
@@ -131,6 +167,7 @@ class Trajectories:
         clean: Tensor | None = None,
         derivatives: Tensor | None = None,
         status: Tensor | None = None,
+        observed: Tensor | None = None,
     ) -> "Trajectories":
         """Build from states ``(time, batch, 2d)`` with (q, p) on the last axis.
 
@@ -142,7 +179,10 @@ class Trajectories:
         clean, derivatives : Tensor, optional
             Same shape as `values`.
         status : Tensor of int, shape (batch,), optional
-            A trajectory whose status is not 0 may hold NaN and infinities; no other may.
+            A trajectory whose status is not 0 may hold NaN and infinities; no other may, but for
+            what was not observed.
+        observed : Tensor of bool, same shape as `values`, optional
+            False where nothing was observed, whatever `values` holds there.
 
         Examples
         --------
@@ -163,15 +203,216 @@ class Trajectories:
         if 0 in values.shape:
             raise ValueError(f"Expected at least one state; got shape {tuple(values.shape)}.")
         self = cls.__new__(cls)
-        known = {"clean": clean, "derivatives": derivatives, "status": status}
+        known = {
+            "clean": clean, "derivatives": derivatives, "status": status, "observed": observed,
+        }  # fmt: skip
         for name, tensor in known.items():
             if tensor is not None:
                 _checks.tensor(tensor, name)
         # Observations are constants: the data neither grow a caller's graph nor follow what the
         # caller later writes into these tensors.
         copies = {k: None if v is None else v.detach().clone() for k, v in known.items()}
-        self._set(values.detach().clone(), dt, copies)
+        values = values.detach().clone()
+        if observed is not None:
+            if observed.shape != values.shape or observed.dtype != torch.bool:
+                raise ValueError(
+                    "Expected `observed` to be of bool and of the shape of the values "
+                    f"{tuple(values.shape)}; got {observed.dtype} of {tuple(observed.shape)}."
+                )
+            values[~observed] = math.nan
+            if bool(observed.all()):
+                copies["observed"] = None
+        self._set(values, dt, copies)
         return self
+
+    @classmethod
+    def from_array(
+        cls, array: Any, *, axes: str, q: Any, p: Any, mask: Any = None, **known: Any
+    ) -> "Trajectories":
+        """Build from one array whose axes are in any order.
+
+        Parameters
+        ----------
+        array : array-like
+            With the coordinates on one of its axes.
+        axes : str
+            What each axis is: ``r`` for recordings, ``t`` for time, ``c`` for coordinates, such as
+            ``"rct"``; without ``r`` it is one recording.
+        q, p : int, slice or sequence of int
+            Which coordinates are positions, and which are their momenta, in the same order.
+        mask : array-like of bool, optional
+            True for what was observed, of the shape of `array`.
+        **known
+            ``dt`` or ``times``, as for :class:`Trajectories`.
+
+        Returns
+        -------
+        Trajectories
+
+        Raises
+        ------
+        ValueError, IndexError
+            If `axes` does not name the axes of `array`, or there is no such coordinate.
+
+        Examples
+        --------
+        >>> import numpy as np, srnn
+        >>> recorded = np.random.default_rng(0).normal(size=(3, 4, 50))  # recording, channel, time
+        >>> srnn.Trajectories.from_array(recorded, axes="rct", q=[0, 2], p=[1, 3], dt=0.1)
+        Trajectories(states=50, trajectories=3, dim=2, dt=0.1, dtype=float64)
+        """
+        data = ordered(array, axes, "array")
+        halves = {name: coordinates(data, at, name) for name, at in (("q", q), ("p", p))}
+        if mask is not None:
+            seen = ordered(mask, axes, "mask")
+            both = [coordinates(seen, at, name) for name, at in (("q", q), ("p", p))]
+            known["mask"] = np.concatenate(both, axis=-1)
+        return cls(**halves, **known)
+
+    @classmethod
+    def from_pandas(
+        cls,
+        table: Any,
+        *,
+        q: str | Sequence[str],
+        p: str | Sequence[str],
+        time: str,
+        trajectory: str | None = None,
+    ) -> "Trajectories":
+        """Read a pandas DataFrame, one row a time of a recording.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+        q, p : str or sequence of str
+            Columns of the positions, and of their momenta in the same order.  Empty entries were
+            not observed.
+        time : str
+            Column of the times: numbers, or timestamps, of which seconds are made.
+        trajectory : str, optional
+            Column that tells recordings apart; without it the table is one recording.  Each has
+            times of its own, and all of them one spacing.
+
+        Returns
+        -------
+        Trajectories
+            In the order in which the recordings appear.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column; the text lists those that there are.
+        ValueError, TypeError
+            As for :class:`Trajectories`; the text names the recording.
+
+        Examples
+        --------
+        >>> import pandas as pd, srnn
+        >>> table = pd.DataFrame(
+        ...     {
+        ...         "run": ["a", "a", "a", "b", "b"],
+        ...         "t": [0.0, 0.1, 0.3, 5.0, 5.1],
+        ...         "x": [1.0, 2.0, 3.0, 4.0, 5.0],
+        ...         "v": 0.0,
+        ...     }
+        ... )
+        >>> srnn.Trajectories.from_pandas(table, trajectory="run", time="t", q="x", p="v").lengths
+        tensor([4, 2])
+        """
+        from srnn.data.tables import read_table
+
+        return cls(**read_table(table, q=q, p=p, time=time, trajectory=trajectory))
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: Any,
+        *,
+        q: str | Sequence[str],
+        p: str | Sequence[str],
+        time: str,
+        trajectory: str | None = None,
+        **how: Any,
+    ) -> "Trajectories":
+        r"""Read a CSV file by pandas; see :meth:`from_pandas`.
+
+        Parameters
+        ----------
+        path : path-like, URL or file
+        q, p, time, trajectory
+            Names of columns.
+        **how
+            For ``pandas.read_csv``, such as ``sep=";"`` or ``decimal=","``.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> import io, srnn
+        >>> file = io.StringIO("when,x,v\n2026-01-01 12:00,1,0\n2026-01-01 12:01,2,0\n")
+        >>> srnn.Trajectories.from_csv(file, time="when", q="x", p="v").dt  # seconds
+        60.0
+        """
+        from srnn.data.tables import read_csv
+
+        return cls.from_pandas(read_csv(path, how), q=q, p=p, time=time, trajectory=trajectory)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Trajectories"]) -> "Trajectories":
+        """Put recordings of one system beside each other; the shorter ones end earlier.
+
+        Parameters
+        ----------
+        parts : sequence of Trajectories
+            Of one dimension, dtype, device and spacing.
+
+        Returns
+        -------
+        Trajectories
+            What only some of them know besides (``clean``, ``derivatives``) is left out.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there are none, or they do not fit together; the text names the first that does not.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> both = [srnn.Trajectories.from_states(torch.zeros(n, 2, 2), dt=0.1) for n in (3, 5)]
+        >>> srnn.Trajectories.concatenate(both).lengths
+        tensor([3, 3, 5, 5])
+        """
+        parts = list(parts)
+        if not parts:
+            raise ValueError("Expected at least one recording to concatenate; got none.")
+        first, most = parts[0], max(len(part.values) for part in parts)
+        for k, part in enumerate(parts):
+            _checks.same_as(part.values, f"parts[{k}]", first.values, "parts[0]")
+            if part.dim != first.dim or not _checks.same_spacing(part.dt, first.dt):
+                raise ValueError(
+                    f"Expected recordings of one dimension and spacing; parts[{k}] has dim="
+                    f"{part.dim} and dt={part.dt!r}, parts[0] dim={first.dim} and dt={first.dt!r}."
+                )
+
+        values = torch.cat([_padded(part.values, most) for part in parts], dim=1)
+        status = None
+        if any(part.status is not None for part in parts):
+            status = torch.cat([
+                part.lengths.new_zeros(len(part)) if part.status is None else part.status
+                for part in parts
+            ])  # fmt: skip
+        known = {
+            name: None
+            if any(getattr(part, name) is None for part in parts)
+            else torch.cat([_padded(getattr(part, name), most) for part in parts], dim=1)
+            for name in ("clean", "derivatives")
+        }
+        seen = ~torch.isnan(values)
+        return cls.from_states(values, dt=first.dt, status=status, observed=seen, **known)
 
     @classmethod
     def predicted(cls, values: Tensor, *, dt: float) -> "Trajectories":
@@ -228,16 +469,48 @@ class Trajectories:
         count = self.values.shape[0]
         return torch.arange(count, dtype=torch.float64, device=self.values.device) * self.dt
 
+    @property
+    def lengths(self) -> Tensor:
+        """States of each trajectory up to the last one of which anything was observed, (batch,)."""
+        count = self.values.shape[0]
+        if self.observed is None:
+            return torch.full(self.values.shape[1:2], count, device=self.values.device)
+        seen = self.observed.any(dim=-1)
+        numbers = torch.arange(1, count + 1, device=seen.device)[:, None]
+        return (seen * numbers).amax(dim=0)
+
     def __len__(self) -> int:
         """Count the trajectories."""
         return self.trajectories
 
+    def __iter__(self) -> Iterator["Trajectories"]:
+        """Give one trajectory after the other, each of its own length.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> both = [srnn.Trajectories.from_states(torch.zeros(n, 1, 2), dt=0.1) for n in (3, 5)]
+        >>> [one.steps + 1 for one in srnn.Trajectories.concatenate(both)]
+        [3, 5]
+        """
+        for k, length in enumerate(self.lengths.tolist()):
+            yield self.select([k]).first(max(length, 1))
+
     def __repr__(self) -> str:
         dtype = str(self.values.dtype).removeprefix("torch.")
+        gaps = "" if self.observed is None else f"missing={self._missing:.2g}%, "
         return (
             f"Trajectories(states={self.steps + 1}, trajectories={self.trajectories}, "
-            f"dim={self.dim}, dt={self.dt:g}, dtype={dtype})"
+            f"dim={self.dim}, dt={self.dt:g}, {gaps}dtype={dtype})"
         )
+
+    @property
+    def _missing(self) -> float:
+        """Per cent of the numbers up to each trajectory's end."""
+        if self.observed is None:
+            return 0.0
+        total = int(self.lengths.sum()) * self.values.shape[-1]
+        return 100 * (1 - int(self.observed.sum()) / max(total, 1))
 
     def _map(self, change: Any, status: Any = None) -> "Trajectories":
         """Apply one change to every tensor of shape (time, batch, 2d), another to the status."""
@@ -246,7 +519,10 @@ class Trajectories:
             for name in ("clean", "derivatives")
         }
         kept = self.status if self.status is None or status is None else status(self.status)
-        return Trajectories.from_states(change(self.values), dt=self.dt, status=kept, **new)
+        values = change(self.values)
+        # What is missing is NaN, through every change.
+        seen = None if self.observed is None else ~torch.isnan(values)
+        return Trajectories.from_states(values, dt=self.dt, status=kept, observed=seen, **new)
 
     def first(self, states: int) -> "Trajectories":
         """Keep the first `states` states of every trajectory (t = 0 included).
@@ -311,7 +587,13 @@ class Trajectories:
         -------
         Trajectories
             All windows are ordered by their start time, then by trajectory; with a `stride` by
-            trajectory first, so that those of one recording stay together.
+            trajectory first, so that those of one recording stay together.  Windows in which fewer
+            than two states were observed, be it in part, are left out.
+
+        Raises
+        ------
+        ValueError
+            If a window is longer than the trajectories, or none has two observed states.
 
         Examples
         --------
@@ -339,7 +621,15 @@ class Trajectories:
             starts = (self.steps + 1 - length) // each + 1
             return x.repeat(starts) if stride is None else x.repeat_interleave(starts)
 
-        return self._map(unfold, spread)
+        cut = self._map(unfold, spread)
+        if cut.observed is None:
+            return cut
+        kept = cut.observed.any(dim=-1).sum(dim=0) >= 2
+        if not bool(kept.any()):
+            raise ValueError(
+                f"No window of {length} states has two that were observed; take longer ones."
+            )
+        return cut.select(kept)
 
     def split(
         self, fraction: float, generator: torch.Generator | None = None
@@ -422,6 +712,7 @@ class Trajectories:
             clean=self.values if self.clean is None else self.clean,
             derivatives=self.derivatives,
             status=self.status,
+            observed=self.observed,
         )
 
     def to(self, *args: Any, **kwargs: Any) -> "Trajectories":
@@ -489,3 +780,44 @@ class Trajectories:
             return cls.from_states(tensors["values"], dt=dt, **known)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} holds damaged srnn trajectories ({error}).") from error
+
+
+def _mask(mask: Any, values: Tensor) -> Tensor:
+    """Spread a mask of states, or of numbers, over the values."""
+    seen = torch.as_tensor(np.asarray(mask) if not isinstance(mask, Tensor) else mask)
+    if seen.dtype != torch.bool:
+        raise TypeError(
+            f"Expected `mask` to hold bools, True for what was observed; got {seen.dtype}."
+        )
+    if seen.shape == values.shape[:2]:
+        seen = seen[..., None]
+    elif seen.shape != values.shape:
+        raise ValueError(
+            f"Expected `mask` to have shape (time, batch) = {tuple(values.shape[:2])}, or that of "
+            f"(q, p), {tuple(values.shape)}; got {tuple(seen.shape)}."
+        )
+    return seen.to(values.device).expand_as(values)
+
+
+def _padded(tensor: Tensor, states: int) -> Tensor:
+    """Append states of which nothing is known."""
+    more = tensor.new_full((states - len(tensor), *tensor.shape[1:]), math.nan)
+    return torch.cat((tensor, more))
+
+
+def _warn_of_axes(values: Tensor) -> None:
+    """Say so if the second axis looks like time and the first does not."""
+
+    def roughness(axis: int) -> float:
+        # Mean square of a step over the variance: 2 for numbers in no order, near 0 for motion.
+        step, mean = values.diff(dim=axis), values.nanmean(dim=axis, keepdim=True)
+        spread = (values - mean).square().nanmean(dim=axis)
+        return float((step.square().nanmean(dim=axis) / spread).nanmedian())
+
+    if min(values.shape[:2]) >= 8 and roughness(0) > 1 > 10 * roughness(1):
+        warnings.warn(
+            f"The numbers move smoothly along the second axis, of length {values.shape[1]}, and "
+            f"jump along the first, of length {len(values)}, which is taken for time: expected "
+            "(time, batch, dim). srnn.Trajectories.from_array(..., axes=) reads other orders.",
+            stacklevel=3,
+        )
