@@ -315,7 +315,7 @@ def test_tables_that_do_not_fit_are_refused() -> None:
     with pytest.raises(KeyError, match=r"no column 'z' in the table. Known: 'run', 't', 'x'"):
         Trajectories.from_pandas(table(), **how | {"q": ["x", "z"]})
     late = table()
-    late.loc[6, "t"] = 100.37
+    late.loc[6, "t"] = 100.3312
     with pytest.raises(ValueError, match=r"t of run='a'\[\d\] = 100\.\d+ is .* off the best one"):
         Trajectories.from_pandas(late, **how)
     with pytest.raises(TypeError, match=r"^Expected numbers in the columns \['run'\]; "):
