@@ -143,6 +143,6 @@ def _last_digit(ticks: _Numbers, binary: float, dt: float) -> float:
     """Tell what the last decimal digit of all stamps is worth; 0 unless far below a step."""
     for digits in range(13):
         unit = 10.0**-digits
-        if np.abs(ticks - np.rint(ticks / unit) * unit).max() <= 1e-3 * unit + binary:
+        if np.abs(ticks - np.rint(ticks / unit) * unit).max() <= 1e-6 * unit + binary:
             return unit if unit <= dt / 10 else 0.0
     return 0.0

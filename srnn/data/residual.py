@@ -182,6 +182,7 @@ def mean_loss(
     weights: Tensor | None = None,
     trim: float = 0.0,
     loss: str = "squared",
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Mean loss of a batch's residuals, weighted, without the worst trajectories.
 
@@ -194,6 +195,8 @@ def mean_loss(
         Share of the trajectories, those with the largest residuals, that is left out.
     loss : str
         A name of :data:`LOSSES`.
+    seen : Tensor of bool, shape (time, batch, 2*dim), optional
+        Which numbers were observed; the others do not count, and the target may be NaN there.
 
     Returns
     -------
@@ -206,13 +209,21 @@ def mean_loss(
     >>> mean_loss(wild, torch.zeros(1, 2, 2), trim=0.5).item()
     1.0
     """
-    if loss == "squared" and weights is None and not trim:
+    if loss == "squared" and weights is None and not trim and seen is None:
         return nn.functional.mse_loss(prediction, target)
+    if seen is not None:  # before the difference: a gradient through NaN is NaN
+        target = torch.where(seen, target, 0.0)
     cost = LOSSES[loss](prediction - target)
     if weights is not None:
         cost = cost * weights
-    if not trim:
-        return cost.mean()
-    each = cost.mean(dim=(0, -1))
+    if seen is None:
+        if not trim:
+            return cost.mean()
+        each = cost.mean(dim=(0, -1))
+    else:
+        cost = torch.where(seen, cost, 0.0)
+        if not trim:
+            return cost.sum() / seen.sum()
+        each = cost.sum(dim=(0, -1)) / seen.sum(dim=(0, -1)).clamp_min(1)
     kept = max(1, round((1 - trim) * len(each)))
     return each.topk(kept, largest=False, sorted=False).values.mean()

@@ -1,5 +1,6 @@
 """Tables of measurements, one row a time, as arrays on a grid of equal steps."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,8 @@ def _seconds(column: Any, name: str) -> torch.Tensor:
     if not pd.api.types.is_numeric_dtype(column):
         try:
             # With one zone for all, so that a clock that is put back does not run backwards.
-            stamps = pd.to_datetime(column, utc=True)
+            with warnings.catch_warnings(action="ignore"):  # of a format that it has to guess
+                stamps = pd.to_datetime(column, utc=True)
         except (ValueError, TypeError) as error:
             raise TypeError(
                 f"Expected numbers or timestamps in {name!r}; {str(error).splitlines()[0]}"

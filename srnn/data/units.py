@@ -82,7 +82,7 @@ class Units:
         (0.1, 10)
         """
         values = data.values.double()
-        shift = values.mean(dim=(0, 1))
+        shift = values.nanmean(dim=(0, 1))
         if not centre_momenta:
             shift[data.dim :] = 0
         spread = [_rms(half) for half in _checks.halves(values - shift)]
@@ -143,6 +143,7 @@ class Units:
         derivatives = data.derivatives
         return Trajectories.from_states(
             self.encode(data.values),
+            observed=data.observed,
             dt=data.dt / self.time,
             derivatives=None if derivatives is None else derivatives * (self.time / self.factor),
         )
@@ -187,19 +188,38 @@ def inverse_mass(data: Trajectories) -> float:
     """
     slopes, means = _slopes(data.values.double(), data.dt)
     velocity, p = _checks.halves(slopes)[0], _checks.halves(means)[1]
-    return float((velocity * p).sum() / p.square().sum())
+    both = velocity * p
+    return float(both.nansum() / torch.where(both.isnan(), 0.0, p).square().sum())
 
 
 def _slopes(values: Tensor, dt: float) -> tuple[Tensor, Tensor]:
-    """Fit straight lines to runs of up to five states: their slopes and their means."""
+    """Fit straight lines to runs of up to five states: their slopes and their means.
+
+    With gaps to what there is of a run, of which two states will do; else NaN.
+    """
     count = min(5, len(values))
+    seen = ~torch.isnan(values)
+    if not bool(seen.all()):
+        return _slopes_of_some(values, seen, dt, count)
     ticks = torch.arange(count, dtype=torch.float64, device=values.device)
     weights = (ticks - ticks.mean()) / (ticks - ticks.mean()).square().sum().clamp_min(1)
     runs = values.unfold(0, count, 1)
     return runs @ weights / dt, runs.mean(dim=-1)
 
 
+def _slopes_of_some(values: Tensor, seen: Tensor, dt: float, count: int) -> tuple[Tensor, Tensor]:
+    ticks = torch.arange(count, dtype=torch.float64, device=values.device)
+    runs, counts = torch.nan_to_num(values).unfold(0, count, 1), seen.unfold(0, count, 1).double()
+    total = counts.sum(dim=-1)
+    middle = (counts * ticks).sum(dim=-1) / total
+    mean = (counts * runs).sum(dim=-1) / total
+    off = counts * (ticks - middle[..., None])
+    slopes = (off * runs).sum(dim=-1) / (off * off).sum(dim=-1) / dt
+    enough = total > 1
+    return torch.where(enough, slopes, torch.nan), torch.where(enough, mean, torch.nan)
+
+
 def _rms(x: Tensor) -> float:
-    """Root mean square; 1 where there is no spread to measure."""
-    size = float(x.square().mean().sqrt())
+    """Root mean square of the numbers there are; 1 where there is no spread to measure."""
+    size = float(x.square().nanmean().sqrt())
     return size if size > 0 else 1.0

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from srnn import _checks
+from srnn.data.gaps import interpolated
 from srnn.data.residual import Observed
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units
@@ -34,6 +35,7 @@ from srnn.starts.iso import IsoStatus, Problem, optimise_initial_state
 from srnn.starts.iso._differentiable import check_differentiable
 from srnn.training import check_checkpoint, check_data, check_validation, checkpoint, train
 from srnn.training.guess import warm_start
+from srnn.training.loop import begun
 from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
 from srnn.training.run import History
 
@@ -385,8 +387,11 @@ class Model:
         if self.dt is None and recipe.scale:
             self.scale = asked(self.net).units_for(training) or self.scale
         window = data.steps + 1 if recipe.window is None else recipe.window
-        windows = self.scale.encoded(training).windows(window)
-        watched = None if held_out is None else self.scale.encoded(held_out).windows(window)
+        windows, watched = (
+            None if part is None else begun(self.scale.encoded(part).windows(window), recipe)
+            for part in (training, held_out)
+        )
+        assert windows is not None
         started = False
         if self.dt is None and recipe.warm_start:
             how = (integrators.rescaled(self.integrator, self.scale.time), self.scale, windows)
@@ -439,6 +444,15 @@ class Model:
         self.motion().check_spacing(data.dt)
         if recipe.iso is not None:
             net.check_iso()
+        if self.walled or recipe.start_noise:
+            what = "A model with walls" if self.walled else "start_noise=True"
+            for name, part in (("data", data), ("validation_data", validation_data)):
+                if part is not None and part.observed is not None:
+                    raise ValueError(
+                        f"{what} needs trajectories without gaps: choose those of `{name}`, or "
+                        "windows of them, that have none, such as "
+                        f"{name}.select({name}.observed.all(dim=-1).all(dim=0))."
+                    )
         net.check_fit(data, recipe)
         if recipe.start_noise and (net.own_step or not net.smooth):
             raise ValueError(
@@ -451,13 +465,13 @@ class Model:
                 "the trajectories to hold out, such as validation=0.1."
             )
         if self.integrator is not None:  # it may refuse the field
-            field = as_field(self.net)
-            check_motion(field, data.values[0])
+            field, first = as_field(self.net), interpolated(data.values)[0]
+            check_motion(field, first)
             if not self.walled:  # walls may be all that learns
-                check_trainable(field, self.net, data.values[0])
-            self.integrator.init(field, data.values[0])
+                check_trainable(field, self.net, first)
+            self.integrator.init(field, first)
         if recipe.iso is not None and not net.scaled:  # a module of the user's own
-            values = data.values[:2, :1]
+            values = interpolated(data.values)[:2, :1]
             motion = Motion(self.net, self.integrator)
             problem = Problem(motion, Observed(values, torch.ones_like(values)), dt=data.dt)
             check_differentiable(problem, values[0], "gauss-newton")
@@ -565,6 +579,12 @@ class Model:
                 f"Expected `observed` to be srnn.Trajectories; got {type(observed).__name__}."
             )
         z0 = _checks.state(observed.values[0], "observed", self.dim)
+        iso = self.iso if iso is None else iso
+        if not iso and bool(torch.isnan(z0).any()):
+            raise ValueError(
+                "A prediction begins at the first observed state, which is not whole: pass "
+                "iso=True, which needs no such state, or trajectories that begin with one."
+            )
         weight = self._weight()
         if weight is not None:
             _checks.same_as(z0, "observed", weight, "model")
@@ -572,7 +592,7 @@ class Model:
         substeps = self.substeps if substeps is None else _checks.steps(substeps, "substeps")
         net, motion = asked(self.net), self.motion(integrator, like=z0)
         motion.check_spacing(spacing)
-        if self.iso if iso is None else iso:
+        if iso:
             # The integrator's step is that of the prediction, or a little less, so as to fit in.
             parts = math.ceil(observed.dt * substeps / spacing * (1 - 1e-6))
             found = optimise_initial_state(

@@ -44,7 +44,7 @@ def position_error(
     Returns
     -------
     Tensor, shape (time, batch)
-        In the unit of q.
+        In the unit of q; NaN where not all positions were observed, against what was.
 
     Raises
     ------
@@ -120,6 +120,7 @@ def summary(prediction: Trajectories, truth: Trajectories, against: str = "noisy
     Returns
     -------
     Summary
+        Against what was observed, over the states whose positions all were.
 
     Examples
     --------
@@ -131,12 +132,16 @@ def summary(prediction: Trajectories, truth: Trajectories, against: str = "noisy
     """
     # Python floats and means of many numbers: in float64 they do not depend on the order.
     error = position_error(prediction, truth, against).double()
-    per_trajectory = error.mean(dim=0)
+    per_time, per_trajectory = error.mean(dim=1), error.mean(dim=0)
+    if against == "noisy" and truth.observed is not None:
+        known = _checks.halves(truth.observed)[0].all(dim=-1)
+        error = torch.where(known, error, 0.0)
+        per_time, per_trajectory = (error.sum(dim=k) / known.sum(dim=k) for k in (1, 0))
     return Summary(
         mean=float(per_trajectory.mean()),
         std=float(per_trajectory.std(correction=0)),
         per_trajectory=per_trajectory,
-        per_time=error.mean(dim=1),
+        per_time=per_time,
         diverged=int((~torch.isfinite(per_trajectory)).sum()),
     )
 
@@ -244,6 +249,11 @@ def valid_prediction_time(
     """
     threshold = _checks.positive(threshold, "threshold")
     predicted, true = _pair(prediction, truth, against)
+    if bool(torch.isnan(true).any()):
+        raise ValueError(
+            "The truth has gaps, through which no prediction can be followed: take "
+            'against="clean" where it is known, or cut the trajectories at the gaps.'
+        )
     size = true.square().sum(dim=-1).mean(dim=0).sqrt()
     # Multiplied out: a truth that rests at the origin has no size to divide by.
     good = _length(predicted - true) <= threshold * size

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import TrajectoryValues
+from srnn.data.gaps import interpolated
 from srnn.data.residual import Observed, weights_of
 from srnn.motion.adjoint import Gradient
 from srnn.motion.integrators import Integrator
@@ -172,7 +173,7 @@ class Starts(ObservedStarts):
     net : module
     integrator : Integrator or None
     values : Tensor, shape (time, batch, 2*dim)
-        The windows, in the network's units.
+        The windows, in the network's units, with NaN for what was not observed.
     dt : float
     recipe : srnn.recipes.Recipe
         With ``iso``.
@@ -198,9 +199,11 @@ class Starts(ObservedStarts):
         dt: float,
         recipe: Settings,
     ) -> None:
-        self.motion, self.values, self.dt = Motion(net, integrator), values, dt
-        self.recipe = recipe
-        self.z0 = values[0].clone()
+        self.motion, self.dt, self.recipe = Motion(net, integrator), dt, recipe
+        seen = ~torch.isnan(values)
+        self.seen = None if bool(seen.all()) else seen
+        self.values = values if self.seen is None else torch.where(seen, values, 0.0)
+        self.z0 = interpolated(values)[0].clone()
         self.weights: Tensor = torch.ones_like(values[0, 0])
 
     def begun(self, epochs: int) -> bool:
@@ -233,7 +236,7 @@ class Starts(ObservedStarts):
         counted = self.recipe.first_counted if len(self.values) > 1 else 0
         return Problem(
             self.motion,
-            Observed(self.values, weights_of(self.values, weights, loss_from=counted)),
+            Observed(self.values, weights_of(self.values, weights, self.seen, loss_from=counted)),
             dt=self.dt,
             substeps=self.recipe.substeps,
             gradient=self.recipe.gradient,
@@ -260,16 +263,20 @@ class Starts(ObservedStarts):
         True
         """
         problem = self._problem(self.weights)
+        first = self.recipe.first_counted
         total = torch.zeros_like(self.weights, dtype=torch.float64)
         size = max(1, 2**20 // self.values[:, 0].numel())
         with torch.no_grad():
             for k in range(0, len(self.z0), size):
                 piece = problem.take(slice(k, k + size))
                 residual = piece.states(self.z0[k : k + size]) - piece.observed.values
-                first = self.recipe.first_counted
+                if self.seen is not None:
+                    residual = residual * self.seen[:, k : k + size]
                 total += residual[first:].double().square().sum(dim=(0, 1))
-        counted = len(self.values) - self.recipe.first_counted
-        return (total / (counted * len(self.z0))).to(self.weights)
+        counted: int | Tensor = (len(self.values) - first) * len(self.z0)
+        if self.seen is not None:
+            counted = self.seen[first:].sum(dim=(0, 1)).clamp_min(1)
+        return (total / counted).to(self.weights)
 
     def variances(self) -> Tensor:
         """Variance of each coordinate's noise, if the network is right.
@@ -423,6 +430,39 @@ class Starts(ObservedStarts):
         assert self.recipe.iso is not None
         solution = METHODS[self.recipe.iso].advance(self._problem(weights), self.z0)
         self.z0 = solution.states
+
+    def filled(self, *, optimised: bool = True) -> Tensor:
+        """Give the windows with what the network predicts where nothing was observed.
+
+        A fit to these goes towards the fit to what was observed alone, and is there once they
+        stay as they are (majorisation-minimisation).
+
+        Parameters
+        ----------
+        optimised : bool
+            Move the starts to their optimum first.
+
+        Returns
+        -------
+        Tensor, shape (time, batch, 2*dim)
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> data = torch.tensor([1.0, torch.nan, 3.0])[:, None, None].expand(3, 1, 2)
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)
+        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
+        >>> starts = Starts(rest, srnn.integrators.get("rk4"), data, 0.1, recipe)
+        >>> starts.filled()[:, 0, 0]
+        tensor([1., 2., 3.])
+        """
+        problem = self._problem(self.weights)
+        if optimised:
+            self.z0 = gauss_newton(problem, self.z0, max_iterations=10, tolerance=1e-5).states
+        if self.seen is None:
+            return self.values
+        with torch.no_grad():
+            return torch.where(self.seen, self.values, problem.states(self.z0))
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on, for a checkpoint.

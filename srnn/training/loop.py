@@ -5,6 +5,7 @@ import json
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from srnn.training.recipes import Recipe
 from srnn.training.resuming import restore, save
 from srnn.training.run import History, Run
 
-__all__ = ["check_checkpoint", "check_data", "check_validation", "train"]
+__all__ = ["begun", "check_checkpoint", "check_data", "check_validation", "train"]
 
 
 def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name: str) -> None:
@@ -114,6 +115,58 @@ def check_validation(validation_data: Trajectories, data: Trajectories, recipe: 
             f"Expected `validation_data` of at least {data.steps + 1} states, as `data`; "
             f"got {validation_data.steps + 1}. Or name a shorter window."
         )
+
+
+def begun(windows: Trajectories, recipe: Recipe) -> Trajectories:
+    """Leave out windows that a rollout cannot begin with: those whose first state has a gap.
+
+    With ISO from the first epoch on none is left out, since starts are found; nor where derivatives
+    are fitted.
+
+    Parameters
+    ----------
+    windows : Trajectories
+    recipe : Recipe
+
+    Returns
+    -------
+    Trajectories
+
+    Raises
+    ------
+    ValueError
+        If no window is left.
+
+    Warns
+    -----
+    UserWarning
+        Of how many are left out.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z = torch.zeros(10, 3, 4)
+    >>> data = srnn.Trajectories.from_states(z, dt=0.1)
+    >>> begun(data, srnn.recipes.Recipe()) is data
+    True
+    """
+    found = recipe.iso is not None and recipe.iso_from == 0
+    if windows.observed is None or found or recipe.derivatives:
+        return windows
+    whole = windows.observed[0].all(dim=-1)
+    if bool(whole.all()):
+        return windows
+    if not bool(whole.any()):
+        raise ValueError(
+            f"None of the {len(windows)} windows begins with a whole state, from which training "
+            "without ISO rolls out: pass iso=True, which finds such states."
+        )
+    warnings.warn(
+        f"{int((~whole).sum())} of {len(windows)} windows begin with a gap and are left out; "
+        "iso=True trains on all.",
+        stacklevel=4,
+    )
+    return windows.select(whole)
 
 
 def check_checkpoint(path: str | os.PathLike[str]) -> Path:

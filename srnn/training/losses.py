@@ -31,6 +31,7 @@ def trajectory_loss(
     trim: float = 0.0,
     gradient: str | Gradient | None = None,
     loss: str = "squared",
+    seen: Tensor | None = None,
 ) -> Tensor:
     r"""Mean squared residual of rollouts from the first observed states, or from given ones.
 
@@ -65,6 +66,8 @@ def trajectory_loss(
         "autograd".
     loss : str
         What takes the place of the square, by a name of ``srnn.losses.LOSSES``.
+    seen : Tensor of bool, shape (time, batch, 2*dim), optional
+        Which numbers of the target were observed; the others do not count.
 
     Returns
     -------
@@ -81,12 +84,13 @@ def trajectory_loss(
     steps = len(target) - 1
     z0 = target[0] if start is None else start
     span: dict[str, Any] = {"dt": dt, "steps": steps, "substeps": substeps}
+    counted = None if seen is None else seen[loss_from:]
     if not gate_penalty:
         prediction = rollout(net, integrator, z0, gradient=gradient, **span)
-        return mean_loss(prediction[loss_from:], target[loss_from:], weights, trim, loss)
+        return mean_loss(prediction[loss_from:], target[loss_from:], weights, trim, loss, counted)
     states = list(integrate(net, integrator, z0, gradient=gradient, **span))
     prediction = torch.stack([z for z, _ in states])
-    mean = mean_loss(prediction[loss_from:], target[loss_from:], weights, trim, loss)
+    mean = mean_loss(prediction[loss_from:], target[loss_from:], weights, trim, loss, counted)
     gates = [n.norm(dim=-1).mean() for _, state in states for n in getattr(state, "n", ())]
     return mean + gate_penalty * torch.stack(gates).mean() if gates else mean
 
@@ -163,9 +167,13 @@ def window_loss(
     0.0
     """
     values = data.values[:, index]
+    seen = None if data.observed is None else data.observed[:, index]
     if recipe.derivatives:
         assert data.derivatives is not None  # check_data has seen to it
-        return derivative_loss(net, values, data.derivatives[:, index], loss=recipe.loss)
+        slopes = data.derivatives[:, index]
+        if seen is not None:  # where a state is whole
+            values, slopes = (x[seen.all(dim=-1)][None] for x in (values, slopes))
+        return derivative_loss(net, values, slopes, loss=recipe.loss)
     return trajectory_loss(
         net,
         integrator,
@@ -179,4 +187,5 @@ def window_loss(
         trim=recipe.trim,
         gradient=recipe.gradient,
         loss=recipe.loss,
+        seen=seen,
     )

@@ -171,6 +171,11 @@ def _checked(model: Any, data: Any) -> Trajectories:
             f"{int((data.status != 0).sum())} of {len(data)} trajectories are marked as doubtful "
             "by their status. Leave them out: data.select(data.status == 0)."
         )
+    if data.observed is not None:
+        raise ValueError(
+            "The diagnosis needs trajectories without gaps so far: choose those that have none, "
+            "data.select(data.observed.all(dim=-1).all(dim=0)), or shorter windows of them."
+        )
     model.motion().check_spacing(data.dt)
     return data
 

@@ -166,7 +166,8 @@ def iso_problem(
             f"and (batch, 2*dim) = {tuple(z0.shape)}; got {tuple(values.shape)}."
         )
     _checks.same_as(z0, "z0", values, "observed")
-    counts = weights_of(values, weights, loss_from=loss_from)
+    mask = observed.observed if isinstance(observed, Trajectories) else None
+    counts = weights_of(values, weights, mask, loss_from=loss_from)
     values = values.detach().masked_fill(counts == 0, 0.0)
     seen = Observed(_checks.all_finite(values, "observed"), counts)
     dt, substeps = _checks.time_step(dt), _checks.steps(substeps, "substeps")

@@ -45,8 +45,8 @@ def optimise_initial_state(
     model_or_system : Model, system, Hamiltonian, field or network
         A :class:`srnn.Model` is integrated by its test integrator, in the units of the data.
     observed : Trajectories, or Tensor of shape (time, batch, 2*dim)
-        The points to explain, t = 0 first.  A tensor needs `dt`, and may hold NaN where `mask` is
-        False.
+        The points to explain, t = 0 first; what of trajectories was not observed does not count.
+        A tensor needs `dt`, and may hold NaN where `mask` is False.
     method : {"gauss-newton", "scipy"}
         ``"gauss-newton"``: damped Gauss-Newton steps with exact Jacobians of the flow map, for all
         trajectories at once, each with its own step control and its own end, so that a trajectory's
@@ -109,6 +109,8 @@ def optimise_initial_state(
     values, spacing, substeps = _observed(observed, dt, motion)
     if weights is None:
         weights = noise_ratio(motion.noise, values)
+    if mask is None and isinstance(observed, Trajectories):
+        mask = observed.observed
     counts = weights_of(values, weights, mask)
     seen = (counts > 0) & torch.isfinite(values)
     if loss_from:  # state 0 is not in the sum, and is a good place to begin all the same

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import TrajectoryValues
+from srnn.data.gaps import interpolated
 from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
 from srnn.motion._autograd import learns
@@ -112,7 +113,7 @@ def least_squares(net: Any, values: TrajectoryValues, dt: float) -> bool:
         return False
     kinetic, potential = forms
     net.silence()
-    values = values.double()
+    values = interpolated(values).double()
     q, p = _checks.halves((values[1:] + values[:-1]).flatten(0, 1) / 2)
     velocity, force = _checks.halves((values[1:] - values[:-1]).flatten(0, 1) / dt)
     _fit(kinetic, p, velocity)
@@ -161,7 +162,7 @@ def variable_projection(
     if distilled is not None:
         kinetic, potential = distilled
         found, _ = _best_quadratic(integrator, windows, recipe, kinetic.weight)
-        x = windows.values.flatten(0, 1)
+        x = interpolated(windows.values).flatten(0, 1)
         q, p = _checks.halves(x[:: max(1, len(x) // _DISTILLED)])
         distil(kinetic, found.kinetic, p)
         distil(potential, found.potential, q)
@@ -194,12 +195,15 @@ def _best_quadratic(
 
     Return it with the mean squared residual of each coordinate.
     """
-    values, dt = windows.values, windows.dt
+    values, dt = interpolated(windows.values), windows.dt
+    # Where there are gaps the rest is said for as many numbers as there are.
+    seen = windows.observed
+    counted = 1.0 if seen is None else seen.shape[0] * seen.shape[1] / seen.sum(dim=(0, 1))
 
     def fitted(
         tried: QuadraticH, weights: Tensor | None = None, start_covariance: Tensor | None = None
     ) -> Tensor:
-        return fit_quadratic(
+        return counted * fit_quadratic(
             tried,
             integrator,
             values,
@@ -225,11 +229,14 @@ def _best_quadratic(
         if least < 0.5 * float(values.double().square().mean()):
             break
     assert best is not None
-    if recipe.noise == "estimated" and recipe.iso is not None:
-        method = integrators.get(integrator)
-        starts = Starts(best, method, values.double(), dt, recipe)
-        for _ in range(2):
-            starts.weights = noise_weights(found / starts.share_left())
+    estimated = recipe.noise == "estimated" and recipe.iso is not None
+    if seen is not None or estimated:
+        starts = Starts(best, integrators.get(integrator), windows.values.double(), dt, recipe)
+        for _ in range(2 if seen is None else _FILLINGS):
+            if seen is not None:
+                values = starts.filled(optimised=recipe.iso is not None)
+            if estimated:
+                starts.weights = noise_weights(found / starts.share_left())
             found = fitted(best, starts.weights)
     if recipe.start_noise:
         for _ in range(3):
@@ -326,6 +333,9 @@ def start_noise(integrator: str | Integrator, windows: Trajectories, recipe: Rec
 
 
 _DISTILLED = 4096
+# What stands in the gaps comes from the fit before: its error shrinks each time by about the share
+# that is missing.
+_FILLINGS = 10
 _INPUT_SCALE, _BIAS_RANGE, _RIDGE = 0.05, 2.0, 1e-10
 
 
