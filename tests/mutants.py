@@ -47,6 +47,7 @@ LEAST = 0.95
 SECONDS = 300
 # The files of each area at COMMIT.
 AREAS = {
+    "data": ["data.py"],
     "integrators": ["integrators/"],
     "rollout": ["rollout.py", "flow_map.py", "fields.py"],
     "adjoint": ["adjoint/", "gradients.py"],
@@ -260,6 +261,38 @@ class Break:
 
 
 BREAKS = [
+    Break(
+        "data",
+        "data/residual",
+        "a loss with gaps is averaged over all numbers, the missing ones among them",
+        "return cost.sum() / seen.sum()",
+        "return cost.mean()",
+        "test_gaps.py::test_the_mean_loss_is_over_what_was_observed",
+    ),
+    Break(
+        "data",
+        "data/_clock",
+        "a gap in a clock is a step shorter than it is",
+        "gaps = np.maximum(1, np.rint(np.diff(ticks) / dt)).astype(np.int64)",
+        "gaps = np.maximum(1, np.floor(np.diff(ticks) / dt - 0.5)).astype(np.int64)",
+        "test_recordings.py::test_thirty_a_second_to_the_millisecond",
+    ),
+    Break(
+        "data",
+        "data/_arrays",
+        "the fill value of a masked array becomes data",
+        "value = value.filled(np.nan)",
+        "value = value.filled()",
+        "test_recordings.py::test_nan_a_mask_and_a_masked_array_say_the_same",
+    ),
+    Break(
+        "data",
+        "starts/optimised",
+        "with gaps the mean square is of all numbers, the missing ones among them",
+        "counted = self.seen[first:].sum(dim=(0, 1)).clamp_min(1)",
+        "counted = (len(self.values) - first) * len(self.z0)",
+        "test_gaps.py::test_noise_is_estimated_from_what_was_observed",
+    ),
     Break(
         "integrators",
         "integrators/_implicit",
