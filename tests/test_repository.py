@@ -192,10 +192,11 @@ def test_the_environment_has_every_package_that_the_chapters_and_the_library_imp
     names = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - {"srnn"}
     assert names >= {"torch", "numpy", "scipy", "matplotlib"}
     has = {normal(requirement.name) for requirement in environment_requirements()}
-    # These come with others. `distributed` is for a cluster and asked for by name.
+    # These come with others. `distributed` is for a cluster and `pandas` for tables, and both are
+    # asked for by name.
     comes_with = {"IPython": "ipykernel", "cycler": "matplotlib", "PIL": "matplotlib"}
     assert {name for name in names if normal(comes_with.get(name, name)) not in has} == {
-        "distributed"
+        *("distributed", "pandas"),
     }
 
 
