@@ -277,7 +277,7 @@ def test_the_whole_reproduction_in_small_writes_below_its_output_alone(
     assert not list((folder / "checkpoints").iterdir())
     assert not list((folder / "failures").iterdir())
     assert f"{len(paths)} of {len(paths)} cells are done, 0 failed" in told
-    for table in TABLES:
+    for table in TABLES.keys() - {"chains"}:
         assert f"{table}, faithful" in told
     assert "(1)" in told
     # The clock has ended the stored one.

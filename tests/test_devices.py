@@ -1056,6 +1056,7 @@ NOT_RUN = {
         srnn.iso.METHODS srnn.model.FORMAT srnn.recipes.ISO_METHODS srnn.recipes.OPTIMIZERS
         srnn.recipes.PRESETS srnn.recipes.WITH_ISO srnn.recipes.WITH_WALLS srnn.plotting.COLOURS
         srnn.experiments.billiard.ROWS srnn.experiments.billiard.UNSEEN
+        srnn.experiments.length_scan.LENGTHS srnn.experiments.length_scan.NOISES
         """,
     "protocols, codes and errors, which hold no tensor": """
         srnn.fields.Field srnn.fields.Hamiltonian srnn.integrators.Integrator srnn.rebound.Walls
@@ -1068,6 +1069,12 @@ NOT_RUN = {
         """,
     "compares shapes and spacings and holds no tensor": """
         srnn.training.check_validation
+        """,
+    "leaves windows out by `Trajectories.select`, which is run": """
+        srnn.training.loop.begun
+        """,
+    "lay out text": """
+        srnn.results.Table srnn.results.table
         """,
     "draw pictures": """
         srnn.plotting.coordinate srnn.plotting.energy_contours
@@ -1087,6 +1094,10 @@ NOT_RUN = {
         srnn.experiments.billiard.fit srnn.experiments.billiard.one_step_cases
         srnn.experiments.billiard.score srnn.experiments.chain_iso.baselines
         srnn.experiments.chain_iso.least_squares_gap srnn.experiments.chain_iso.models
+        srnn.experiments.length_scan.compared srnn.experiments.length_scan.scan
+        srnn.experiments.length_scan.noisy
+        srnn.experiments.linear_bound.Bound srnn.experiments.linear_bound.bound
+        srnn.experiments.linear_bound.expected_loss
         """,
     "the paper's tables, which are computed on the CPU, and the command for them": """
         srnn.cli.main srnn.experiments.Result srnn.experiments.Row srnn.experiments.model_card

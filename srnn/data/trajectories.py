@@ -319,7 +319,7 @@ class Trajectories:
         >>> srnn.Trajectories.from_pandas(table, trajectory="run", time="t", q="x", p="v").lengths
         tensor([4, 2])
         """
-        from srnn.data.tables import read_table
+        from srnn.data._tables import read_table
 
         return cls(**read_table(table, q=q, p=p, time=time, trajectory=trajectory))
 
@@ -356,7 +356,7 @@ class Trajectories:
         >>> srnn.Trajectories.from_csv(file, time="when", q="x", p="v").dt  # seconds
         60.0
         """
-        from srnn.data.tables import read_csv
+        from srnn.data._tables import read_csv
 
         return cls.from_pandas(read_csv(path, how), q=q, p=p, time=time, trajectory=trajectory)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from srnn import _checks
-from srnn.data.gaps import interpolated
+from srnn.data._gaps import interpolated
 from srnn.data.residual import Observed
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import TrajectoryValues
-from srnn.data.gaps import interpolated
+from srnn.data._gaps import interpolated
 from srnn.data.residual import Observed, weights_of
 from srnn.motion.adjoint import Gradient
 from srnn.motion.integrators import Integrator

@@ -214,6 +214,7 @@ class Job:
 
     Examples
     --------
+    >>> from srnn.experiments.reproduction import jobs
     >>> job = jobs("table1", preset="paper")[0]
     >>> job.seed, job.cells[0].table
     (0, 'table1')

@@ -168,7 +168,7 @@ class Result:
         >>> (cell,) = experiments.results("table1", model="perfect", seed=0)
         >>> mean, deviation = cell.over("0..50")
         >>> round(mean, 2)
-        0.86
+        0.88
         """
         _checks.choice(against, "against", ("noisy", "clean"))
         if stretch in self.stretches:
