@@ -178,24 +178,27 @@ def coordinates(array: Any, which: Any, name: str) -> Any:
     return array[..., list(numbers)]
 
 
-def stamps(times: Any, states: int, name: str = "times") -> Tensor:
+def stamps(times: Any, states: int) -> Tensor:
     """Return times, one a state, as a tensor."""
-    ticks = _numbers(times, name)
+    ticks = _numbers(times, "times")
     if ticks.shape != (states,) or states < 2:
         raise ValueError(
-            f"Expected `{name}` to have one entry a state, shape ({states},), and at least two; "
+            f"Expected `times` to have one entry a state, shape ({states},), and at least two; "
             f"got {tuple(ticks.shape)}."
         )
-    return _checks.all_finite(ticks.detach(), name)
+    return _checks.all_finite(ticks.detach(), "times")
 
 
-def placed(tensor: Tensor, places: Any) -> Tensor:
-    """Put states at their places on a grid of time, with NaN where there is none."""
-    count = int(places[-1]) + 1
+def placed(tensor: Tensor, places: Any, count: int | None = None) -> Tensor:
+    """Put states at their places on a grid of time, with NaN where there is none.
+
+    The grid ends with the last place, or after `count` of them.
+    """
+    count = int(places[-1]) + 1 if count is None else count
     if count == len(tensor):
         return tensor
     spread = tensor.new_full((count, *tensor.shape[1:]), torch.nan)
-    spread[torch.as_tensor(places, device=tensor.device)] = tensor
+    spread[torch.as_tensor(np.asarray(places), device=tensor.device)] = tensor
     return spread
 
 

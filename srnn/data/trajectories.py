@@ -801,8 +801,7 @@ def _mask(mask: Any, values: Tensor) -> Tensor:
 
 def _padded(tensor: Tensor, states: int) -> Tensor:
     """Append states of which nothing is known."""
-    more = tensor.new_full((states - len(tensor), *tensor.shape[1:]), math.nan)
-    return torch.cat((tensor, more))
+    return placed(tensor, range(len(tensor)), states)
 
 
 def _warn_of_axes(values: Tensor) -> None:

@@ -464,14 +464,15 @@ class Model:
                 "start_noise=True corrects the held-out loss: pass validation_data=, or a share of "
                 "the trajectories to hold out, such as validation=0.1."
             )
+        whole = interpolated(data.values)  # what is asked of the network is asked of numbers
         if self.integrator is not None:  # it may refuse the field
-            field, first = as_field(self.net), interpolated(data.values)[0]
+            field, first = as_field(self.net), whole[0]
             check_motion(field, first)
             if not self.walled:  # walls may be all that learns
                 check_trainable(field, self.net, first)
             self.integrator.init(field, first)
         if recipe.iso is not None and not net.scaled:  # a module of the user's own
-            values = interpolated(data.values)[:2, :1]
+            values = whole[:2, :1]
             motion = Motion(self.net, self.integrator)
             problem = Problem(motion, Observed(values, torch.ones_like(values)), dt=data.dt)
             check_differentiable(problem, values[0], "gauss-newton")

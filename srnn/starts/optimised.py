@@ -402,8 +402,7 @@ class Starts(ObservedStarts):
             if self.motion.own_step:
                 self.optimise(self.weights)
             else:
-                problem = self._problem(self.weights)
-                self.z0 = gauss_newton(problem, self.z0, max_iterations=10, tolerance=1e-5).states
+                self._arrive()
             if self.recipe.noise != "estimated":
                 break
             self.reweigh()
@@ -456,13 +455,17 @@ class Starts(ObservedStarts):
         >>> starts.filled()[:, 0, 0]
         tensor([1., 2., 3.])
         """
-        problem = self._problem(self.weights)
         if optimised:
-            self.z0 = gauss_newton(problem, self.z0, max_iterations=10, tolerance=1e-5).states
+            self._arrive()
         if self.seen is None:
             return self.values
         with torch.no_grad():
-            return torch.where(self.seen, self.values, problem.states(self.z0))
+            return torch.where(self.seen, self.values, self._problem(self.weights).states(self.z0))
+
+    def _arrive(self) -> None:
+        """Bring all starts to their optimum by Gauss-Newton under the present weights."""
+        problem = self._problem(self.weights)
+        self.z0 = gauss_newton(problem, self.z0, max_iterations=10, tolerance=1e-5).states
 
     def state(self) -> dict[str, Tensor]:
         """All that the next step depends on, for a checkpoint.
