@@ -468,7 +468,7 @@ BREAKS = [
     ),
     Break(
         "adjoint",
-        "adjoint/_scalar",
+        "adjoint/_kernels",
         "fused adjoint: the quadratic term is left out of the cotangent",
         ("into.addmm_(self.down, delta)\n        if self.form is not None:"),
         ("into.addmm_(self.down, delta)\n        if self.form is None:"),
@@ -477,7 +477,7 @@ BREAKS = [
     ),
     Break(
         "adjoint",
-        "adjoint/_choice",
+        "adjoint/_rollout",
         "fused adjoint: the step is converted to the network's unit of time the wrong way",
         "made = program(method, bool(field.separable), dt / time, steps, substeps)",
         "made = program(method, bool(field.separable), dt * time, steps, substeps)",
@@ -502,7 +502,7 @@ BREAKS = [
     ),
     Break(
         "adjoint",
-        "adjoint/_network",
+        "adjoint/_kernels",
         "fused adjoint: the potential is given the weights of the kinetic part",
         "return [[next(rest) for _ in part] for part in self.parts]",
         "return [list(weights[: len(part)]) for part in self.parts]",
@@ -511,7 +511,7 @@ BREAKS = [
     ),
     Break(
         "adjoint",
-        "adjoint/_scalar",
+        "adjoint/_kernels",
         "fused adjoint: half the derivative of tanh",
         "torch.addcmul(delta, delta, s, value=-2, out=delta)",
         "torch.addcmul(delta, delta, s, value=-1, out=delta)",

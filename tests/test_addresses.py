@@ -152,7 +152,7 @@ import srnn
     run(code + CALLS)
 
 
-PRIVATE = [("srnn.iso", "problem"), ("srnn.plotting", "style"), ("srnn.adjoint", "function")]
+PRIVATE = [("srnn.iso", "problem"), ("srnn.plotting", "style"), ("srnn.adjoint", "sweep")]
 
 
 def test_what_is_pickled_is_found_again() -> None:

@@ -10,9 +10,8 @@ from helpers import F64, JointHNet, randn, random_hnet, seeded
 from torch import Tensor, nn
 
 import srnn
-from srnn.motion.adjoint import Gradient, _fixed_point, _function
-from srnn.motion.adjoint._program import FORCE, VELOCITY, program
-from srnn.motion.adjoint._sweep import _pieces
+from srnn.motion.adjoint import Gradient, _fixed_point, _rollout
+from srnn.motion.adjoint._sweep import FORCE, VELOCITY, _pieces, program
 from srnn.motion.fields import HamiltonianField, VectorField, as_field
 from srnn.motion.integrators import Splitting
 from srnn.motion.scaling import Scale, ScaledField, ScaledHamiltonian
@@ -591,14 +590,14 @@ def test_the_weights_of_a_rollout_are_those_of_its_time(make: Callable[[], Any])
 def rebuilt(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Collect what the backward passes return."""
     seen: list[Any] = []
-    sweep = _function.backward
+    sweep = _rollout.backward
 
     def spy(*args: Any, **settings: Any) -> Any:
         found = sweep(*args, **settings)
         seen.append(found)
         return found
 
-    monkeypatch.setattr(_function, "backward", spy)
+    monkeypatch.setattr(_rollout, "backward", spy)
     return seen
 
 
@@ -691,10 +690,10 @@ def test_a_leapfrog_step_costs_one_force_and_one_velocity(steps: int) -> None:
 def test_activations_are_computed_as_often_as_the_table_says(
     gradient: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from srnn.motion.adjoint import _network
+    from srnn.motion.adjoint import _kernels
 
     count = 0
-    for kernel in {k for k in vars(_network).values() if hasattr(k, "activate")}:
+    for kernel in {k for k in vars(_kernels).values() if hasattr(k, "activate")}:
 
         def counted(self: Any, *args: Any, inner: Any = kernel.activate) -> None:
             nonlocal count
@@ -709,15 +708,15 @@ def test_activations_are_computed_as_often_as_the_table_says(
 def test_what_is_large_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     net, z0 = hnet(), randn(0, 3, 4)
     kept = []
-    choose = _function.Pass.keep
+    choose = _rollout.Pass.keep
 
     def spy(*args: Any) -> Any:
         kept.append(choose(*args).activations)
         return choose(*args)
 
-    monkeypatch.setattr(_function.Pass, "keep", spy)
+    monkeypatch.setattr(_rollout.Pass, "keep", spy)
     small = derived(net, "leapfrog", z0, None)
-    monkeypatch.setattr(_function, "_STORED", 100)
+    monkeypatch.setattr(_rollout, "_STORED", 100)
     assert_same(derived(net, "leapfrog", z0, None), small)
     assert kept == [True, False]
 

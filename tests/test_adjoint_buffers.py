@@ -15,8 +15,9 @@ from helpers import F64, randn, random_hnet, seeded
 from torch import Tensor, nn
 
 import srnn
-from srnn.motion.adjoint import _buffers
-from srnn.motion.adjoint._buffers import Lease, carve, lease
+from srnn.motion.adjoint import _rollout
+from srnn.motion.adjoint._rollout import Lease, lease
+from srnn.motion.adjoint._sweep import carve
 
 FUSED = (None, "stored", "recompute", "reversible", "reversible-exact")
 SPAN: dict[str, Any] = {"dt": 0.1, "steps": 5}
@@ -28,7 +29,7 @@ def hnet(seed: int = 0, hidden: int | tuple[int, ...] = (6, 5)) -> srnn.HNet:
 
 def blocks(net: nn.Module) -> list[Any]:
     """The memory that nobody uses now, in this thread."""
-    pool = _buffers._POOLS.get(net)
+    pool = _rollout._POOLS.get(net)
     return [] if pool is None else list(pool.free)
 
 
@@ -116,7 +117,7 @@ def test_more_layouts_than_are_remembered() -> None:
     net = hnet()
     cases = [(size, way) for size in (40, 7, 1) for way in FUSED]
     fresh = [gradients(copy.deepcopy(net), randn(size, size, 4), way) for size, way in cases]
-    assert len(cases) > _buffers._LAYOUTS
+    assert len(cases) > _rollout._LAYOUTS
     for _ in range(2):
         for (size, way), expected in zip(cases, fresh, strict=True):
             assert same(gradients(net, randn(size, size, 4), way), expected)
@@ -236,8 +237,8 @@ def test_batches_of_changing_size_take_no_more_than_a_few_pieces_of_memory() -> 
     net = hnet()
     for k in range(50):
         gradients(net, randn(k, 1 + 13 * k % 40, 4))
-        assert len(blocks(net)) <= _buffers._KEPT
-    assert all(len(block.views) <= _buffers._LAYOUTS for block in blocks(net))
+        assert len(blocks(net)) <= _rollout._KEPT
+    assert all(len(block.views) <= _rollout._LAYOUTS for block in blocks(net))
 
 
 @pytest.mark.parametrize("gradient", FUSED)
@@ -255,7 +256,7 @@ def test_many_rollouts_at_once_keep_two_pieces_in_the_end() -> None:
     net, z0 = hnet(), randn(0, 7, 4)
     series = [srnn.rollout(net, "leapfrog", z0 + k, **SPAN) for k in range(6)]
     torch.stack([z.sum() for z in series]).sum().backward()
-    assert len(blocks(net)) == _buffers._KEPT
+    assert len(blocks(net)) == _rollout._KEPT
 
 
 @pytest.mark.parametrize("gradient", FUSED)
@@ -286,7 +287,7 @@ def test_what_a_thread_took_goes_with_the_thread() -> None:
 
 
 def test_large_pieces_go_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_buffers, "_LARGEST", 100)
+    monkeypatch.setattr(_rollout, "_LARGEST", 100)
     net = hnet()
     gradients(net, randn(0, 7, 4))
     assert blocks(net) == []

@@ -12,8 +12,8 @@ from srnn._types import State, StateSeries
 from srnn.motion import integrators
 from srnn.motion._probe import check_motion
 from srnn.motion.adjoint import Gradient
-from srnn.motion.adjoint._choice import as_gradient, fused, with_kernels
 from srnn.motion.adjoint._continuous import continuous_rollout
+from srnn.motion.adjoint._rollout import as_gradient, fused, with_kernels
 from srnn.motion.fields import as_field, weight_of
 
 __all__ = ["integrate", "rollout"]

@@ -10,7 +10,7 @@ import torch
 from srnn import _checks
 from srnn.data.residual import LOSSES
 from srnn.motion.adjoint import Gradient
-from srnn.motion.adjoint._choice import as_gradient
+from srnn.motion.adjoint._rollout import as_gradient
 from srnn.starts.iso import METHODS
 
 __all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "WITH_WALLS", "Recipe"]

@@ -23,6 +23,6 @@ operations.  Under the transformations of :mod:`torch.func`, in forward mode and
 :func:`torch.compile` they give way to "autograd".
 """
 
-from srnn.motion.adjoint._choice import GRADIENTS, Gradient
+from srnn.motion.adjoint._rollout import GRADIENTS, Gradient
 
 __all__ = ["GRADIENTS", "Gradient"]

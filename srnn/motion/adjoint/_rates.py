@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from srnn._checks import transformed
-from srnn.motion.adjoint._network import Kernel, Network, differentiated
-from srnn.motion.adjoint._program import FORCE, VELOCITY
+from srnn.motion.adjoint._kernels import FORCE, VELOCITY, Kernel, Network, differentiated
 from srnn.motion.fields import Field, HamiltonianField
 
 __all__ = ["KernelField"]

@@ -1,6 +1,6 @@
 r"""The value of a network with several outputs, an O-NET, and its adjoint.
 
-As in :mod:`srnn.adjoint._scalar` the tanh units become logistic ones: the network is
+As in :mod:`srnn.adjoint._kernels` the tanh units become logistic ones: the network is
 :math:`f(x) = \hat W \sigma_L + \hat b`, with :math:`\hat W = 2 W` and :math:`\hat b = b - W
 \mathbf 1` in the last layer.  A kick needs only the outputs for dp/dt and a drift those for dq/dt:
 a kernel computes a slice of the outputs.
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from srnn.motion.adjoint._scalar import slope
+__all__ = ["VectorKernel", "slope"]
 
-__all__ = ["VectorKernel"]
+slope = torch.ops.aten.sigmoid_backward.grad_input  # (g, sigma) to g sigma (1 - sigma)
 
 
 class VectorKernel:

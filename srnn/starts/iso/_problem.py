@@ -10,7 +10,7 @@ from torch import Tensor
 from srnn.data.residual import Observed
 from srnn.errors import ConvergenceError
 from srnn.motion.adjoint import Gradient
-from srnn.motion.adjoint._choice import as_gradient
+from srnn.motion.adjoint._rollout import as_gradient
 from srnn.motion.motion import Motion
 
 __all__ = ["NO_SOLUTION", "Normal", "Problem"]
