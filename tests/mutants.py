@@ -357,7 +357,7 @@ BREAKS = [
     ),
     Break(
         "integrators",
-        "integrators/_splitting",
+        "integrators/_table",
         "splitting: a kick leaves the velocity of an O-NET valid",
         ("p = p + (coefficient * dt) * force\n                velocity = None\n"),
         ("p = p + (coefficient * dt) * force\n"),

@@ -20,8 +20,7 @@ from srnn.data.units import Units
 from srnn.errors import CheckpointError
 from srnn.model.fitted import Fitted, _Left
 from srnn.motion import integrators
-from srnn.motion._autograd import differentiates
-from srnn.motion._probe import check_motion, check_trainable
+from srnn.motion._autograd import check_motion, check_trainable, differentiates
 from srnn.motion.fields import Field, as_field
 from srnn.motion.integrators import Integrator
 from srnn.motion.motion import Motion

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import Half, State
-from srnn.motion._autograd import network_in
 
 __all__ = [
     "Field",
@@ -191,6 +190,19 @@ class VectorField:
     def force(self, q: Half, p: Half) -> Half:
         """dp/dt, shape ``(..., dim)``."""
         return _checks.halves(self.function(torch.cat((q, p), dim=-1)))[1]
+
+
+def network_in(thing: Any) -> nn.Module | None:
+    """Return the network inside a model, a field or a Hamiltonian, or None without one."""
+    while thing is not None and not isinstance(thing, nn.Module):
+        inner = (getattr(thing, name, None) for name in ("net", "hamiltonian", "function"))
+        thing = next((part for part in inner if part is not None), None)
+    return thing
+
+
+def learns(thing: Any) -> bool:
+    """Whether no parameter is frozen: a start from data would write into a frozen one, too."""
+    return not isinstance(thing, nn.Module) or all(x.requires_grad for x in thing.parameters())
 
 
 def weight_of(thing: Any) -> Tensor | None:

@@ -14,8 +14,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Defect, Half, JacobianSeries, SingularPairs, State, StateSeries
 from srnn.motion import integrators
-from srnn.motion._autograd import differentiates
-from srnn.motion._probe import check_motion
+from srnn.motion._autograd import check_motion, differentiates
 from srnn.motion.fields import Field, as_field, weight_of
 from srnn.motion.integrators import says
 from srnn.motion.rollout import rollout

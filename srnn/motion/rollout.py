@@ -10,7 +10,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import State, StateSeries
 from srnn.motion import integrators
-from srnn.motion._probe import check_motion
+from srnn.motion._autograd import check_motion
 from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._continuous import continuous_rollout
 from srnn.motion.adjoint._rollout import as_gradient, fused, with_kernels

@@ -10,7 +10,7 @@ from srnn import _checks
 from srnn._types import StateSeries
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units
-from srnn.motion._autograd import learns, network_in
+from srnn.motion.fields import learns, network_in
 from srnn.motion.integrators import Integrator
 from srnn.rebound._known import KnownWalls
 from srnn.rebound._picture import PictureWalls

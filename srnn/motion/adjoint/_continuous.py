@@ -44,8 +44,7 @@ from torch import Tensor
 
 from srnn._types import State, StateSeries
 from srnn.motion import integrators
-from srnn.motion._autograd import network_in
-from srnn.motion.fields import Field
+from srnn.motion.fields import Field, network_in
 from srnn.motion.integrators import Integrator, says
 
 __all__ = ["continuous_rollout"]

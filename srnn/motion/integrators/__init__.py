@@ -31,10 +31,16 @@ depends on p both are of order 1 only: the declared orders are those for H = K(p
 
 from srnn.motion.integrators._implicit import ImplicitMidpoint
 from srnn.motion.integrators._protocol import Integrator
-from srnn.motion.integrators._runge_kutta import RungeKutta
-from srnn.motion.integrators._splitting import Splitting
-from srnn.motion.integrators._step import Step, says
-from srnn.motion.integrators._table import FAMILIES, available, get, rescaled
+from srnn.motion.integrators._step import Step
+from srnn.motion.integrators._table import (
+    FAMILIES,
+    RungeKutta,
+    Splitting,
+    available,
+    get,
+    rescaled,
+    says,
+)
 from srnn.motion.integrators._tao import Tao
 
 __all__ = [

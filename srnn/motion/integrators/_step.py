@@ -8,7 +8,7 @@ from torch import Tensor
 from srnn.motion.fields import Field
 from srnn.nn.network import Configured
 
-__all__ = ["Step", "says"]
+__all__ = ["Step"]
 
 
 class Step(Configured):
@@ -117,18 +117,6 @@ class Step(Configured):
         tensor([[2., 3.]])
         """
         return type(like)(*variables)
-
-
-def says(method: Any, what: str) -> Any:
-    """Return what a method says of itself, or what holds for one that says nothing.
-
-    Examples
-    --------
-    >>> from srnn import integrators
-    >>> says(integrators.get("leapfrog"), "lifts"), says(object(), "lifts")
-    (True, False)
-    """
-    return getattr(method, what, getattr(Step, what))
 
 
 def _as_tuple(value: Any) -> Any:

@@ -17,7 +17,7 @@ from srnn._types import TrajectoryValues
 from srnn.data._gaps import interpolated
 from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
-from srnn.motion._autograd import learns
+from srnn.motion.fields import learns
 from srnn.motion.flow_map import flow_map
 from srnn.motion.integrators import Integrator
 from srnn.nn import MLP, QuadraticForm, QuadraticH
