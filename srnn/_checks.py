@@ -267,11 +267,6 @@ def network(value: Any, name: str) -> Any:
     return value
 
 
-def is_own_step(value: Any) -> bool:
-    """Whether `value` steps from one state to the next itself, as the recurrent networks do."""
-    return all(hasattr(value, name) for name in ("init", "step", "read"))
-
-
 def transformed(*tensors: Tensor) -> bool:
     """Whether torch.func transforms, forward mode differentiates, or torch.compile traces.
 

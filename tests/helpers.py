@@ -44,7 +44,7 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let every look at the clock of a fit take so long."""
     ticks = itertools.count(0.0, seconds)
     clock = types.SimpleNamespace(monotonic=lambda: next(ticks))
-    for module in ("model.model", "training.loop"):
+    for module in ("model.model", "training.run"):
         monkeypatch.setattr(f"srnn.{module}.time", clock)
 
 

@@ -433,8 +433,8 @@ BREAKS = [
         "rollout",
         "rollout",
         "rollout: what is its own step is taken for a field and the other way round",
-        "if _checks.is_own_step(field):",
-        "if not _checks.is_own_step(field):",
+        "if asked(field).own_step:",
+        "if not asked(field).own_step:",
         (
             "test_rollout.py::test_a_recurrent_network_takes_no_integrator_and_no_time "
             "test_a_network_without_an_integrator_is_refused"
@@ -528,7 +528,7 @@ BREAKS = [
     ),
     Break(
         "iso",
-        "iso/_gauss_newton",
+        "iso/_problem",
         "Gauss-Newton: the step of least norm goes uphill",
         "step[some] = -_least_norm(unit[some], slope[some], size[some], dtype)",
         "step[some] = _least_norm(unit[some], slope[some], size[some], dtype)",
@@ -546,7 +546,7 @@ BREAKS = [
     ),
     Break(
         "iso",
-        "iso/_differentiable",
+        "iso/_optimise",
         "ISO: a net whose derivatives are not those of its values passes",
         (
             "if bool((agree & wrong[1:] & wrong[:-1]).any()) and not bool(right.any()):\n"
@@ -603,7 +603,7 @@ BREAKS = [
         "fit: no checkpoint is written after an epoch",
         (
             "if file is not None and (history.stopped or time.monotonic() > written + 1):\n"
-            "                save(run, file, fingerprint)"
+            "                save(run, file, mark)"
         ),
         (
             "if file is not None and (history.stopped or time.monotonic() > written + 1):\n"

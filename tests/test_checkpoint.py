@@ -26,9 +26,8 @@ from srnn.motion import integrators
 from srnn.rebound import LevelSetWalls, WalledH
 from srnn.systems import Room
 from srnn.training import checkpoint
-from srnn.training.loop import train
 from srnn.training.resuming import restore
-from srnn.training.run import Run
+from srnn.training.run import Run, train
 
 RUN = """
 import dataclasses, json, sys, time
@@ -241,7 +240,7 @@ def test_an_interrupted_call_made_again_goes_on(data, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("srnn.training.run.Run.epoch", interrupted)
-        patch.setattr("srnn.training.loop.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        patch.setattr("srnn.training.run.time.monotonic", iter(range(0, 10**6, 10)).__next__)
         with pytest.raises(KeyboardInterrupt):
             model.fit(data, checkpoint=tmp_path / "run", **settings)
     drawn = model.generator.get_state()
@@ -292,7 +291,7 @@ def test_a_run_with_optimised_starts_goes_on_to_the_same_bits(
 
     with monkeypatch.context() as patch:
         patch.setattr("srnn.training.run.Run.epoch", interrupted)
-        patch.setattr("srnn.training.loop.time.monotonic", iter(range(0, 10**6, 10)).__next__)
+        patch.setattr("srnn.training.run.time.monotonic", iter(range(0, 10**6, 10)).__next__)
         with pytest.raises(KeyboardInterrupt):
             fit(tmp_path / "run")
     ended.clear()

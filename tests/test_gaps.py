@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import srnn
-from srnn.data._gaps import interpolated
-from srnn.data.residual import mean_loss
+from srnn.data.residual import interpolated, mean_loss
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units, inverse_mass
 from srnn.motion.rollout import rollout

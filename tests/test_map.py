@@ -14,7 +14,7 @@ from torch import nn
 import srnn
 from srnn.data.residual import LOSSES
 from srnn.integrators import Step
-from srnn.starts.iso._gauss_newton import gauss_newton
+from srnn.starts.iso._problem import gauss_newton
 from srnn.systems import AdaptiveTruth, SeparableSystem
 
 MAP = dict(

@@ -45,7 +45,7 @@ from srnn.experiments.reproduction._problems import FIRST
 from srnn.experiments.reproduction._publish import SUMS, publish, sums
 from srnn.experiments.reproduction._work import _model, _settings, finished, job_weights, problem
 from srnn.systems import SpringChain
-from srnn.training import loop
+from srnn.training import run as training
 
 PAPER = jobs("all")
 EVERY = PAPER + jobs("chains")
@@ -402,11 +402,11 @@ def test_a_killed_job_goes_on_inside_its_training(tmp_path: Path) -> None:
 import itertools, os, signal, types, torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from srnn.systems import SpringChain
-from srnn.training import loop
+from srnn.training import run as training
 from srnn.experiments.reproduction import Cell, Fit, Job, run
 torch.set_num_threads({torch.get_num_threads()})
 ticks = itertools.count(0.0, 2.0)  # a checkpoint every epoch
-loop.time = types.SimpleNamespace(monotonic=lambda: next(ticks))
+training.time = types.SimpleNamespace(monotonic=lambda: next(ticks))
 left = {each * completed + 1}
 def hook(*_):
     global left
@@ -584,7 +584,7 @@ class Midway(Fit):
         steps = again if first.exists() else first
         if steps == first:
             ticks = itertools.count(0.0, 2.0)  # a checkpoint every epoch
-            loop.time = types.SimpleNamespace(monotonic=lambda: next(ticks))  # type: ignore[assignment]
+            training.time = types.SimpleNamespace(monotonic=lambda: next(ticks))  # type: ignore[assignment]
 
         def count(*_: Any) -> None:
             with steps.open("a") as file:

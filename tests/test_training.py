@@ -293,7 +293,7 @@ def test_the_time_before_the_first_epoch_counts(monkeypatch, tmp_path, more):
     work, spent = warm_start.if_better, []
     monkeypatch.setattr(warm_start, "if_better", lambda *given: spent.append(50) or work(*given))
     clock = types.SimpleNamespace(monotonic=lambda: float(sum(spent)))
-    for module in ("model.model", "training.loop"):
+    for module in ("model.model", "training.run"):
         monkeypatch.setattr(f"srnn.{module}.time", clock)
     for path in (None, tmp_path / "run", tmp_path / "run"):
         model = small_model()

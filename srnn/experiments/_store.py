@@ -83,13 +83,7 @@ def trained(name: str) -> Model:
 
 
 def made_with() -> dict[str, str]:
-    """Tell the versions that a result is made with.
-
-    Examples
-    --------
-    >>> list(made_with())
-    ['python', 'machine', 'torch', 'numpy', 'scipy']
-    """
+    """Tell the versions that a result is made with."""
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),

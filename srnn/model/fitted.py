@@ -1,8 +1,7 @@
 """What a fit leaves beside the weights."""
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any
 
 from torch import Tensor
 
@@ -12,8 +11,6 @@ from srnn.data.units import Units
 from srnn.training.checkpoint import moderate
 
 __all__ = ["Fitted"]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -93,22 +90,3 @@ class Fitted:
             moderate(header.get("substeps", 1), "substeps"),
             None if noise is None else (positive(noise[0], "noise"), positive(noise[1], "noise")),
         )
-
-
-class _Left(Generic[_T]):
-    """A part of :class:`Fitted` as an attribute of the model that holds it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, model: None, owner: type) -> "_Left[_T]": ...
-    @overload
-    def __get__(self, model: Any, owner: type) -> _T: ...
-    def __get__(self, model: Any, owner: type) -> Any:
-        """Read it."""
-        return self if model is None else getattr(model.fitted, self.name)
-
-    def __set__(self, model: Any, value: _T) -> None:
-        """Put another in its place."""
-        model.fitted = dataclasses.replace(model.fitted, **{self.name: value})

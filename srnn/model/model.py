@@ -7,23 +7,22 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from srnn import _checks
-from srnn.data._gaps import interpolated
-from srnn.data.residual import Observed
+from srnn.data.residual import Observed, interpolated
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units
 from srnn.errors import CheckpointError
-from srnn.model.fitted import Fitted, _Left
+from srnn.model.fitted import Fitted
 from srnn.motion import integrators
-from srnn.motion._autograd import check_motion, check_trainable, differentiates
-from srnn.motion.fields import Field, as_field
+from srnn.motion._probe import check_motion
+from srnn.motion.fields import Field, as_field, differentiates, foreign, weight_of
 from srnn.motion.integrators import Integrator
-from srnn.motion.motion import Motion
+from srnn.motion.motion import Motion, check_integrator
 from srnn.motion.scaling import ScaledHamiltonian
 from srnn.nn import QuadraticH
 from srnn.nn.network import asked
@@ -31,16 +30,35 @@ from srnn.rebound import Rebound, ReboundRecord, WalledH, record
 from srnn.results.diagnostics import Diagnosis, diagnose
 from srnn.starts import Starts
 from srnn.starts.iso import IsoStatus, Problem, optimise_initial_state
-from srnn.starts.iso._differentiable import check_differentiable
+from srnn.starts.iso._optimise import check_differentiable
 from srnn.training import check_checkpoint, check_data, check_validation, checkpoint, train
 from srnn.training.guess import warm_start
-from srnn.training.loop import begun
 from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
-from srnn.training.run import History
+from srnn.training.run import History, begun
 
 __all__ = ["FORMAT", "Model"]
 
 FORMAT = "srnn.Model/1"
+_T = TypeVar("_T")
+
+
+class _Left(Generic[_T]):
+    """A part of :class:`Fitted` as an attribute of the model that holds it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, model: None, owner: type) -> "_Left[_T]": ...
+    @overload
+    def __get__(self, model: Any, owner: type) -> _T: ...
+    def __get__(self, model: Any, owner: type) -> Any:
+        """Read it."""
+        return self if model is None else getattr(model.fitted, self.name)
+
+    def __set__(self, model: Any, value: _T) -> None:
+        """Put another in its place."""
+        model.fitted = dataclasses.replace(model.fitted, **{self.name: value})
 
 
 class Model:
@@ -126,17 +144,12 @@ class Model:
         self.preset = preset
         self.generator = _checks.as_generator(generator)
         self.dim = int(net.dim)
-        weight = self._weight()
+        weight = weight_of(net)
         like = torch.empty(0) if weight is None else weight
         self.fitted = Fitted(Units.identity(self.dim, like))
         for method in (self.integrator, self.test_integrator):
             self._step(method)  # walls refuse a method that cannot rebound
         self._last_run: tuple[Path, int, dict[str, Any]] | None = None
-
-    def _weight(self) -> Tensor | None:
-        if isinstance(self.net, nn.Module):
-            return next(self.net.parameters(), None)
-        return None
 
     def __repr__(self) -> str:
         names = [None if i is None else i.name for i in (self.integrator, self.test_integrator)]
@@ -214,11 +227,7 @@ class Model:
         >>> motion.rollout(torch.zeros(3, 4), dt=0.1, steps=5).shape
         torch.Size([6, 3, 4])
         """
-        if self.recurrent and integrator is not None:
-            raise ValueError(
-                f"{type(self.net).__name__} is its own step from one time to the next; leave "
-                f"`integrator` out, instead of {integrator!r}."
-            )
+        check_integrator(self.net, integrator)
         units = self.scale if like is None else self.scale.beside(like)
         return Motion(
             self.net,
@@ -324,7 +333,7 @@ class Model:
                 generator,
                 path=checkpoint,
                 progress=progress,
-                solved=started and recipe.iso is not None and self._quadratic,
+                solved=started and recipe.iso is not None and self._solved_by_start(),
                 begin=begin,
             )
             self._set_noise(windows if held_out is None else held_out, recipe)
@@ -423,7 +432,8 @@ class Model:
         recipe: Recipe,
     ) -> None:
         """Refuse what cannot be trained on before anything is changed."""
-        weight = self._weight()
+        # A field may have a network inside it, which is not what is trained.
+        weight = weight_of(self.net) if isinstance(self.net, nn.Module) else None
         check_data(data, self.dim, weight, recipe, "data")
         if not any(x.requires_grad for x in self.net.parameters()):
             raise ValueError(
@@ -466,9 +476,15 @@ class Model:
         whole = interpolated(data.values)  # what is asked of the network is asked of numbers
         if self.integrator is not None:  # it may refuse the field
             field, first = as_field(self.net), whole[0]
-            check_motion(field, first)
-            if not self.walled:  # walls may be all that learns
-                check_trainable(field, self.net, first)
+            if foreign(field):
+                check_motion(field, first)
+            # Walls may be all that learns.  A clone: autograd refuses what inference mode made.
+            if not self.walled and not field(first.detach().clone()).requires_grad:
+                raise TypeError(
+                    f"The motion that {type(self.net).__name__} gives does not depend on a "
+                    "parameter that is to learn. Does it detach its result, or compute it outside "
+                    "of PyTorch?"
+                )
             self.integrator.init(field, first)
         if recipe.iso is not None and not net.scaled:  # a module of the user's own
             values = whole[:2, :1]
@@ -508,12 +524,9 @@ class Model:
     def _recipe(self) -> Recipe:
         return PRESETS[self.preset].replace(**asked(self.net).recipe_for(self.preset))
 
-    @property
-    def _quadratic(self) -> bool:
+    def _solved_by_start(self) -> bool:
         """Whether all that is learnt is a quadratic H: a step has no weights beside it."""
-        return asked(self.net).quadratic_only and not any(
-            prefix for prefix, _ in self._trained().modules()
-        )
+        return asked(self.net).quadratic_only and len(list(self._trained().modules())) == 1
 
     def _trained(self) -> Motion:
         """Hold everything that a fit changes: the network, and a step that is learnt."""
@@ -585,7 +598,7 @@ class Model:
                 "A prediction begins at the first observed state, which is not whole: pass "
                 "iso=True, which needs no such state, or trajectories that begin with one."
             )
-        weight = self._weight()
+        weight = weight_of(self.net)
         if weight is not None:
             _checks.same_as(z0, "observed", weight, "model")
         spacing = observed.dt if dt is None else _checks.time_step(dt)

@@ -5,8 +5,9 @@ integrated (a Hamiltonian, learnt or known, or a network that gives dz/dt itself
 field by :func:`as_field`.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from srnn import _checks
 from srnn._types import Half, State
 
 __all__ = [
+    "ClosedForm",
     "Field",
     "Hamiltonian",
     "HamiltonianField",
@@ -25,12 +27,16 @@ __all__ = [
 ]
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 @runtime_checkable
 class Hamiltonian(Protocol):
     """What the library asks of a Hamiltonian: its size, whether it is K(p) + V(q), its energy.
 
-    A separable one may give ``kinetic_gradient(p)`` and ``potential_gradient(q)``, any other
-    ``gradient(z)``; what is not given is computed by automatic differentiation.
+    A separable one may give what :class:`ClosedForm` lists, any other ``gradient(z)``; what is not
+    given is computed by automatic differentiation.
 
     Examples
     --------
@@ -51,6 +57,26 @@ class Hamiltonian(Protocol):
 
     def __call__(self, z: Tensor) -> Tensor:
         """Energy of each state: ``(..., 2*dim)`` to ``(...)``."""
+        ...  # pragma: no cover
+
+
+class ClosedForm(Hamiltonian, Protocol):
+    """What a separable Hamiltonian may give in closed form, each beside the others or alone."""
+
+    def kinetic_gradient(self, p: Tensor) -> Tensor:
+        """K'(p): ``(..., dim)`` to ``(..., dim)``."""
+        ...  # pragma: no cover
+
+    def potential_gradient(self, q: Tensor) -> Tensor:
+        """V'(q): ``(..., dim)`` to ``(..., dim)``."""
+        ...  # pragma: no cover
+
+    def kinetic_hessian(self, p: Tensor) -> Tensor:
+        """K''(p): ``(..., dim)`` to ``(..., dim, dim)``."""
+        ...  # pragma: no cover
+
+    def potential_hessian(self, q: Tensor) -> Tensor:
+        """V''(q): ``(..., dim)`` to ``(..., dim, dim)``."""
         ...  # pragma: no cover
 
 
@@ -227,19 +253,17 @@ def innermost(thing: Any) -> tuple[Any, Any]:
 
     A class of the library whose motion is that of one of its parts says so, as ``motion_of_part``;
     any other, also one derived from the library's, stands for itself.
-
-    Examples
-    --------
-    >>> import srnn
-    >>> net = srnn.HNet(1, 4)
-    >>> innermost(as_field(net))[0] is net
-    True
     """
     units = None
     while part := vars(type(thing)).get("motion_of_part"):
         units = getattr(thing, "scale", units)
         thing = getattr(thing, part)
     return thing, units
+
+
+def foreign(thing: Any) -> bool:
+    """Whether a field takes its numbers from a class that is none of the library's."""
+    return not type(innermost(thing)[0]).__module__.startswith("srnn.")
 
 
 def _is_field(thing: Any) -> bool:
@@ -308,3 +332,48 @@ def as_field(thing: Any) -> Field:
         "Expected a field, a Hamiltonian (with `dim` and `separable`) or a network with `dim`; "
         f"got {type(thing).__name__}. Wrap a plain function as VectorField(function, dim)."
     )
+
+
+def differentiates(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function work alike under no_grad, set_grad_enabled(False) and inference_mode.
+
+    What inference mode made, autograd refuses for good: of such tensors the function gets copies,
+    and networks get equal weights of the ordinary kind in their place.
+
+    Examples
+    --------
+    >>> import torch
+    >>> @differentiates
+    ... def slope(x):
+    ...     x = x.detach().requires_grad_()
+    ...     return torch.autograd.grad(x.square(), x)[0]
+    >>> with torch.inference_mode():
+    ...     slope(torch.tensor(3.0))
+    tensor(6.)
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.enable_grad():
+            given: Any = [_ordinary(x) for x in args]
+            named: Any = {name: _ordinary(x) for name, x in kwargs.items()}
+            return function(*given, **named)
+
+    return wrapped
+
+
+def _ordinary(thing: Any) -> Any:
+    if isinstance(thing, Tensor):
+        return thing.clone() if thing.is_inference() else thing
+    net = network_in(thing)
+    if net is not None and any(x.is_inference() for x in (*net.parameters(), *net.buffers())):
+        made: dict[Tensor, Tensor] = {}  # a tensor under two names stays one
+        for module in net.modules():
+            own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+            for name, x in own:
+                if x.is_inference() and x not in made:
+                    made[x] = x.detach().clone()
+                    if isinstance(x, nn.Parameter):
+                        made[x] = nn.Parameter(made[x], x.requires_grad)
+                setattr(module, name, made.get(x, x))
+    return thing

@@ -14,8 +14,8 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import Defect, Half, JacobianSeries, SingularPairs, State, StateSeries
 from srnn.motion import integrators
-from srnn.motion._autograd import check_motion, differentiates
-from srnn.motion.fields import Field, as_field, weight_of
+from srnn.motion._probe import check_motion
+from srnn.motion.fields import Field, as_field, differentiates, foreign, weight_of
 from srnn.motion.integrators import says
 from srnn.motion.rollout import rollout
 from srnn.nn.network import asked
@@ -196,7 +196,8 @@ def rows_at_once(field: Any, steps: int) -> int:
 
 def _lifted(field: Any, integrator: Any, z0: Tensor, how: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """By the variational equations, under the integrator itself."""
-    check_motion(field, z0)
+    if foreign(field):
+        check_motion(field, z0)
     two_d = z0.shape[-1]
     dim = two_d // 2
     tangents = torch.eye(two_d, dtype=z0.dtype, device=z0.device).expand(len(z0), two_d, two_d)

@@ -15,8 +15,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import State
 from srnn.motion import integrators
-from srnn.motion._autograd import differentiates
-from srnn.motion.fields import as_field
+from srnn.motion.fields import as_field, differentiates
 from srnn.motion.integrators import Step
 from srnn.motion.rollout import rollout
 

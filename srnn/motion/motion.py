@@ -326,11 +326,16 @@ def as_motion(thing: Any, integrator: Any = None) -> Motion:
     if hasattr(thing, "motion"):
         return thing.motion(integrator)  # type: ignore[no-any-return]
     if asked(thing).own_step:
-        if integrator is not None:
-            raise ValueError(
-                f"{type(thing).__name__} is its own step from one time to the next; leave "
-                f"`integrator` out, instead of {integrator!r}."
-            )
+        check_integrator(thing, integrator)
         return Motion(thing, None)
     method = integrators.get("leapfrog" if integrator is None else integrator)
     return Motion(as_field(thing), method)
+
+
+def check_integrator(net: Any, integrator: Any) -> None:
+    """Refuse an integrator beside a net that is its own step."""
+    if integrator is not None and asked(net).own_step:
+        raise ValueError(
+            f"{type(net).__name__} is its own step from one time to the next; leave `integrator` "
+            f"out, instead of {integrator!r}."
+        )

@@ -10,11 +10,12 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import State, StateSeries
 from srnn.motion import integrators
-from srnn.motion._autograd import check_motion
+from srnn.motion._probe import check_motion
 from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._continuous import continuous_rollout
 from srnn.motion.adjoint._rollout import as_gradient, fused, with_kernels
-from srnn.motion.fields import as_field, weight_of
+from srnn.motion.fields import as_field, foreign, weight_of
+from srnn.nn.network import asked
 
 __all__ = ["integrate", "rollout"]
 
@@ -156,7 +157,7 @@ def _checked(
     steps = _checks.steps(steps)
     substeps = _checks.steps(substeps, "substeps")
     _checks.steps(steps * substeps, "steps * substeps")
-    if _checks.is_own_step(field):
+    if asked(field).own_step:
         if integrator is not None:
             raise ValueError(
                 f"{type(field).__name__} is its own step from one time to the next; "
@@ -174,7 +175,7 @@ def _checked(
     weight = weight_of(field)
     if weight is not None:
         _checks.same_as(z0, "z0", weight, "field")
-    if method is not field:
+    if method is not field and foreign(field):
         check_motion(field, z0)
     return field, method, {"dt": -dt if backward else dt, "steps": steps, "substeps": substeps}
 

@@ -51,16 +51,7 @@ class ScaledHamiltonian:
         return value
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """dH/dp of a separable H.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
-        >>> H = ScaledHamiltonian(srnn.systems.MassSpring(), scale)  # 2 (q^2 / 4 + p^2) / 2
-        >>> H.kinetic_gradient(torch.tensor([1.0])).item()
-        2.0
-        """
+        """dH/dp of a separable H."""
         p = _checks.half(p, "p", self.dim)
         s = self.scale.beside(p)
         inner = (p - s.shift[self.dim :]) / s.p
@@ -69,16 +60,7 @@ class ScaledHamiltonian:
         return (s.q / s.time) * value
 
     def potential_gradient(self, q: Half) -> Half:
-        """dH/dq of a separable H.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> scale = Scale(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2))
-        >>> H = ScaledHamiltonian(srnn.systems.MassSpring(), scale)  # 2 (q^2 / 4 + p^2) / 2
-        >>> H.potential_gradient(torch.tensor([2.0])).item()
-        1.0
-        """
+        """dH/dq of a separable H."""
         q = _checks.half(q, "q", self.dim)
         s = self.scale.beside(q)
         inner = (q - s.shift[: self.dim]) / s.q

@@ -1,4 +1,4 @@
-"""The paper's H-NET: a separable Hamiltonian made of two networks."""
+"""The paper's H-NET, a separable Hamiltonian made of two networks, and one that is quadratic."""
 
 from typing import Any
 
@@ -9,9 +9,81 @@ from srnn import _checks
 from srnn._types import Energy, Half, Hessians, State
 from srnn.nn.mlp import MLP
 from srnn.nn.network import Network
-from srnn.nn.quadratic import QuadraticForm
 
-__all__ = ["HNet"]
+__all__ = ["HNet", "QuadraticForm", "QuadraticH"]
+
+
+class QuadraticForm(nn.Module):
+    r"""The function :math:`x \mapsto x^\top A x / 2 + b^\top x` with a symmetric A.
+
+    Parameters
+    ----------
+    dim : int
+    curvature : float
+        A starts at `curvature` times the identity, b at zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> form = QuadraticForm(2, curvature=3.0)
+    >>> x = torch.tensor([1.0, 2.0])
+    >>> form(x).item(), form.gradient(x).tolist()
+    (7.5, [3.0, 6.0])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        curvature: float = 0.0,
+        *,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+    ) -> None:
+        super().__init__()
+        dim = _checks.positive_int(dim, "dim")
+        dtype, device = _checks.weight_dtype(dtype), _checks.device(device)
+        eye = torch.eye(dim, dtype=dtype, device=device)
+        self.matrix = nn.Parameter(curvature * eye)
+        self.vector = nn.Parameter(torch.zeros(dim, dtype=dtype, device=device))
+
+    @property
+    def weight(self) -> Tensor:
+        """A parameter, which tells dtype and device."""
+        return self.vector
+
+    @property
+    def symmetric(self) -> Tensor:
+        """A, shape (dim, dim).  The parameter holds any matrix; only its symmetric part counts."""
+        return (self.matrix + self.matrix.T) / 2
+
+    def forward(self, x: Half) -> Energy:
+        """Value, shape ``(...)``."""
+        x = _checks.input_of(self.vector, x, "x")
+        return (x * (x @ self.symmetric / 2 + self.vector)).sum(dim=-1)
+
+    def gradient(self, x: Half) -> Half:
+        """Return A x + b, shape ``(..., dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticForm(2, curvature=3.0).gradient(torch.ones(2)).tolist()
+        [3.0, 3.0]
+        """
+        x = _checks.input_of(self.vector, x, "x")
+        return x @ self.symmetric + self.vector
+
+    def hessian(self, x: Half) -> Hessians:
+        """Return A for every x, shape ``(..., dim, dim)``.
+
+        Examples
+        --------
+        >>> import torch
+        >>> QuadraticForm(2, curvature=3.0).hessian(torch.ones(5, 2)).shape
+        torch.Size([5, 2, 2])
+        """
+        x = _checks.input_of(self.vector, x, "x")
+        return self.symmetric.expand(*x.shape, x.shape[-1])
 
 
 class _ScalarNet(nn.Module):
@@ -51,7 +123,49 @@ class _ScalarNet(nn.Module):
         return value if self.form is None else value + self.form.hessian(x)
 
 
-class HNet(Network, nn.Module):
+class _Separable(Network, nn.Module):
+    """K(p) + V(q), of two parts that give their gradients and second derivatives."""
+
+    separable = True
+    scaled = True
+    dim: int
+    kinetic: Any
+    potential: Any
+
+    def forward(self, z: State) -> Energy:
+        """H of each state ``(..., 2*dim)``, shape ``(...)``."""
+        z = _checks.state(z, "z", self.dim)
+        _checks.same_as(z, "z", self.kinetic.weight, "weights")
+        q, p = _checks.halves(z)
+        energy: Tensor = self.kinetic(p) + self.potential(q)
+        return energy
+
+    def kinetic_gradient(self, p: Half) -> Half:
+        """K'(p), shape ``(..., dim)``; only K is evaluated."""
+        p = _checks.half(p, "p", self.dim)
+        gradient: Tensor = self.kinetic.gradient(p)
+        return gradient
+
+    def potential_gradient(self, q: Half) -> Half:
+        """V'(q), shape ``(..., dim)``; only V is evaluated."""
+        q = _checks.half(q, "q", self.dim)
+        gradient: Tensor = self.potential.gradient(q)
+        return gradient
+
+    def kinetic_hessian(self, p: Half) -> Hessians:
+        """K''(p), shape ``(..., dim, dim)``."""
+        p = _checks.half(p, "p", self.dim)
+        hessian: Tensor = self.kinetic.hessian(p)
+        return hessian
+
+    def potential_hessian(self, q: Half) -> Hessians:
+        """V''(q), shape ``(..., dim, dim)``."""
+        q = _checks.half(q, "q", self.dim)
+        hessian: Tensor = self.potential.hessian(q)
+        return hessian
+
+
+class HNet(_Separable):
     r"""A Hamiltonian :math:`H_\theta(q, p) = K_{\theta_1}(p) + V_{\theta_2}(q)` (section 3.1).
 
     Parameters
@@ -78,8 +192,6 @@ class HNet(Network, nn.Module):
     90114
     """
 
-    separable = True
-    scaled = True
     kinetic: _ScalarNet
     potential: _ScalarNet
 
@@ -124,62 +236,43 @@ class HNet(Network, nn.Module):
         """Give the networks, where no quadratic terms stand beside them."""
         return None if self.quadratic else (self.kinetic.mlp, self.potential.mlp)
 
-    def forward(self, z: State) -> Energy:
-        """H of each state ``(..., 2*dim)``, shape ``(...)``."""
-        z = _checks.state(z, "z", self.dim)
-        _checks.same_as(z, "z", self.kinetic.weight, "weights")
-        q, p = _checks.halves(z)
-        energy: Tensor = self.kinetic(p) + self.potential(q)
-        return energy
 
-    def kinetic_gradient(self, p: Half) -> Half:
-        """K'(p), shape ``(..., dim)``: only K's network is evaluated.
+class QuadraticH(_Separable):
+    r"""A separable quadratic Hamiltonian.
 
-        Examples
-        --------
-        >>> import torch
-        >>> HNet(3, 8).kinetic_gradient(torch.zeros(5, 3)).shape
-        torch.Size([5, 3])
-        """
-        p = _checks.half(p, "p", self.dim)
-        gradient: Tensor = self.kinetic.gradient(p)
-        return gradient
+    .. math:: H(q, p) = p^\top A p/2 + a^\top p + q^\top B q/2 + b^\top q
 
-    def potential_gradient(self, q: Half) -> Half:
-        """V'(q), shape ``(..., dim)``: only V's network is evaluated.
+    The baseline that a linear system calls for: A is the kinetic matrix and B the potential one,
+    as in the systems' formulas.
 
-        Examples
-        --------
-        >>> import torch
-        >>> HNet(3, 8).potential_gradient(torch.zeros(5, 3)).shape
-        torch.Size([5, 3])
-        """
-        q = _checks.half(q, "q", self.dim)
-        gradient: Tensor = self.potential.gradient(q)
-        return gradient
+    Parameters
+    ----------
+    dim : int
+        Number of positions d.
 
-    def kinetic_hessian(self, p: Half) -> Hessians:
-        """K''(p), shape ``(..., dim, dim)``.
+    Examples
+    --------
+    >>> import torch
+    >>> H = QuadraticH(dim=2)
+    >>> H(torch.ones(5, 4)).shape, sum(w.numel() for w in H.parameters())
+    (torch.Size([5]), 12)
+    """
 
-        Examples
-        --------
-        >>> import torch
-        >>> HNet(3, 8).kinetic_hessian(torch.zeros(5, 3)).shape
-        torch.Size([5, 3, 3])
-        """
-        p = _checks.half(p, "p", self.dim)
-        hessian: Tensor = self.kinetic.hessian(p)
-        return hessian
+    quadratic_only = True
+    kinetic: QuadraticForm
+    potential: QuadraticForm
 
-    def potential_hessian(self, q: Half) -> Hessians:
-        """V''(q), shape ``(..., dim, dim)``.
+    def __init__(self, dim: int, *, dtype: torch.dtype | None = None, device: Any = None) -> None:
+        super().__init__()
+        self.dim = _checks.positive_int(dim, "dim")
+        self.kinetic = QuadraticForm(dim, curvature=1.0, dtype=dtype, device=device)
+        self.potential = QuadraticForm(dim, dtype=dtype, device=device)
 
-        Examples
-        --------
-        >>> import torch
-        >>> HNet(3, 8).potential_hessian(torch.zeros(5, 3)).shape
-        torch.Size([5, 3, 3])
-        """
-        q = _checks.half(q, "q", self.dim)
-        hessian: Tensor = self.potential.hessian(q)
-        return hessian
+    @property
+    def config(self) -> dict[str, Any]:
+        """Arguments that build this network again."""
+        return {"dim": self.dim}
+
+    def quadratic_parts(self) -> tuple[QuadraticForm, QuadraticForm]:
+        """Give all there is."""
+        return self.kinetic, self.potential

@@ -132,17 +132,7 @@ class RNN(_Recurrent):
 class LSTM(_Recurrent):
     r"""A long short-term memory (Hochreiter and Schmidhuber 1997) with a linear read-out.
 
-    Parameters
-    ----------
-    dim : int
-        Number of positions d.
-    hidden : int
-        Length of the hidden state: 2048 for the paper's chain.
-    bounded : bool
-        Let the hidden state itself be the prediction; see :class:`RNN`.
-    generator : torch.Generator, optional
-    dtype : torch.dtype, optional
-    device : optional
+    Takes what :class:`RNN` takes.
 
     Examples
     --------

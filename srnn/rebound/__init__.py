@@ -19,14 +19,13 @@ walls and the motion between them together.
 
 from srnn.rebound._known import KnownWalls
 from srnn.rebound._level_set import LevelSetWalls
-from srnn.rebound._module import WalledH
+from srnn.rebound._module import ScaledWalls, WalledH
 from srnn.rebound._networks import PatchWalls
 from srnn.rebound._observed import ObservedRebounds, observed_rebounds
 from srnn.rebound._patches import patches
 from srnn.rebound._picture import PictureWalls
 from srnn.rebound._record import ReboundRecord, record
 from srnn.rebound._restitution import Restitution
-from srnn.rebound._scaled import ScaledWalls
 from srnn.rebound._start import fit_free_motion, start_from_rebounds
 from srnn.rebound._step import Rebound, Walls, reflect, with_rebound
 

@@ -112,16 +112,7 @@ class LevelSetWalls(PictureWalls):
 
     @torch.no_grad()
     def settle(self, position: Half) -> None:
-        """Give up crisp pixels if balls rebound elsewhere, as one with a radius does.
-
-        Examples
-        --------
-        >>> import srnn, torch
-        >>> walls = LevelSetWalls(srnn.systems.Room.box().image)
-        >>> walls.settle(torch.full((20, 2), 14.0))  # two pixels off the walls
-        >>> walls.crisp
-        False
-        """
+        """Give up crisp pixels if balls rebound elsewhere, as one with a radius does."""
         if self.crisp and bool(self.level(position).abs().median() > _OFF):
             self.crisp = False
 
@@ -236,31 +227,13 @@ class LevelSetWalls(PictureWalls):
 
     @torch.no_grad()
     def sees(self, q: Half, tentative: Half) -> Tensor:
-        """Whether a wall is near the end of each step.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
-        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
-        >>> walls.sees(q, q - 1.0).tolist()
-        [False, True]
-        """
+        """Whether a wall is near the end of each step."""
         return self._once(_smoothed)(tentative)[..., -1] > 1e-2
 
     def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
         """Squared error of w, and of its slope, where a ball rebounded; entropy of its sign.
 
         w is to be zero there, and to rise into the wall as a distance in pixels does.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
-        >>> q, up = torch.tensor([[60.0, 13.0]]), torch.tensor([[0.0, 1.0]])
-        >>> half = torch.tensor([[0.5]])  # from 1 pixel above the floor to 1 pixel in it
-        >>> walls.hit_loss(q, q - 2 * up, q - up, up, half).shape
-        torch.Size([1])
         """
         value, gradient = self.slope(position)
         learns = self._open(position)
@@ -273,16 +246,7 @@ class LevelSetWalls(PictureWalls):
         return off + (beyond + before) / _SHARPNESS
 
     def free_loss(self, q: Half, tentative: Half) -> Tensor:
-        """Entropy of the sign of w at both ends of a step.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> walls = srnn.rebound.LevelSetWalls(srnn.systems.Room.box().image)
-        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
-        >>> walls.free_loss(q, q - 1.0).shape
-        torch.Size([2])
-        """
+        """Entropy of the sign of w at both ends of a step."""
         levels = self._open_level(torch.stack((q, tentative)))
         return nn.functional.softplus(_SHARPNESS * levels).sum(dim=0) / _SHARPNESS
 

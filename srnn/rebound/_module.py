@@ -1,5 +1,6 @@
-"""A Hamiltonian and the walls around it, as one module that is trained and saved."""
+"""A Hamiltonian and the walls around it, as one module that is trained and saved in a model."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,15 +11,16 @@ from srnn import _checks
 from srnn._types import Energy, Half, State, StateSeries
 from srnn.data.trajectories import Trajectories
 from srnn.data.units import Units
-from srnn.motion.fields import HamiltonianField, hamiltonian_of
+from srnn.motion.fields import HamiltonianField, hamiltonian_of, learns, network_in
+from srnn.motion.integrators import Integrator
 from srnn.nn.network import Network, asked
-from srnn.rebound._in_model import check_reach, check_starts, start, stopped_outside
+from srnn.rebound._known import KnownWalls
 from srnn.rebound._picture import PictureWalls
-from srnn.rebound._scaled import ScaledWalls
+from srnn.rebound._start import fit_free_motion, start_from_rebounds
 from srnn.rebound._step import Rebound
-from srnn.training.recipes import WITH_WALLS
+from srnn.training.recipes import WITH_WALLS, Recipe
 
-__all__ = ["WalledH"]
+__all__ = ["ScaledWalls", "WalledH"]
 
 
 class WalledH(Network, nn.Module):
@@ -86,15 +88,7 @@ class WalledH(Network, nn.Module):
 
     @classmethod
     def from_config(cls, **config: Any) -> "WalledH":
-        """Build the module that a ``config`` describes; weights and picture are then loaded.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> net = WalledH(srnn.HNet(2, 8), srnn.rebound.PatchWalls(srnn.systems.Room.box().image))
-        >>> WalledH.from_config(**net.config).inner.hidden
-        (8,)
-        """
+        """Build the module that a ``config`` describes; weights and picture are then loaded."""
         device = config.get("device")
         kind, inner = config["hamiltonian"]
         hamiltonian = Network.known[kind].from_config(**inner, device=device)
@@ -166,30 +160,134 @@ class WalledH(Network, nn.Module):
         return value
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """dK/dp.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> net = WalledH(srnn.systems.Billiard(), lambda q, tentative: (0 * q, q[..., :1]))
-        >>> net.kinetic_gradient(torch.tensor([3.0, 4.0]))
-        tensor([3., 4.])
-        """
+        """dK/dp."""
         return self._field.velocity(torch.zeros_like(p), p)
 
     def potential_gradient(self, q: Half) -> Half:
-        """dV/dq.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> net = WalledH(srnn.systems.Billiard(), lambda q, tentative: (0 * q, q[..., :1]))
-        >>> net.potential_gradient(torch.tensor([3.0, 4.0]))
-        tensor([0., 9.])
-        """
+        """dV/dq."""
         return -self._field.force(q, torch.zeros_like(q))
 
     @property
     def weight(self) -> Tensor | None:
         """A weight, which tells dtype and device; None if nothing is learnt."""
         return next(self.parameters(), None)
+
+
+class ScaledWalls:
+    r"""Walls for positions in units of `unit` pixels from `origin`.
+
+    n and :math:`\alpha` have no unit.
+
+    Parameters
+    ----------
+    walls : callable
+        Walls in pixels.
+    unit : float
+    origin : Tensor, shape (dim,)
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> room = srnn.systems.Room.box()
+    >>> walls = ScaledWalls(srnn.rebound.KnownWalls(room), 2.0, torch.tensor([10.0, 10.0]))
+    >>> walls(torch.tensor([[30.0, 2.0]]), torch.tensor([[30.0, 0.0]]))[1].item()  # y: 14 to 10
+    0.5
+    """
+
+    def __init__(self, walls: Any, unit: float, origin: Tensor) -> None:
+        self.walls, self.unit, self.origin = walls, unit, origin
+        self.straight = bool(getattr(walls, "straight", False))
+
+    def __call__(self, q: Half, tentative: Half) -> tuple[Half, Tensor]:
+        r"""Give n and :math:`\alpha`."""
+        pixels = (q * self.unit + self.origin, tentative * self.unit + self.origin)
+        found: tuple[Half, Tensor] = self.walls(*pixels)
+        return found
+
+
+def start(
+    net: Any,
+    method: Integrator,
+    units: Units,
+    windows: Trajectories,
+    recipe: Recipe,
+    generator: torch.Generator,
+    progress: bool,
+) -> None:
+    """Start the Hamiltonian by the steps that do not rebound, and the walls by those that do.
+
+    The walls only where the motion between them is then known, or has been from the first, as of a
+    Hamiltonian that is frozen.  What is frozen keeps its start.
+    """
+    if not learns(net.walls):
+        fit_free_motion(net, method, windows)
+        return
+    found = 0
+    inner = network_in(net.inner)
+    known = inner is None or not any(x.requires_grad for x in inner.parameters())
+    if fit_free_motion(net, method, windows) or known:
+        found = start_from_rebounds(
+            net,
+            method,
+            windows,
+            unit=units.q,
+            origin=units.shift[: net.dim],
+            iterations=recipe.wall_steps,
+            generator=generator,
+            progress=progress,
+        )
+    if not found and isinstance(net.walls, PictureWalls):
+        warnings.warn(
+            "The walls keep the start that they were drawn with: the data show too few rebounds, "
+            "or the Hamiltonian has no quadratic term to start from, HNet(..., quadratic=True), or "
+            "is frozen in part. "
+            "Through rollouts alone walls are slow to learn; preset='paper' has a recipe for it.",
+            stacklevel=5,  # to who has called the decorated fit
+        )
+
+
+def check_reach(walls: Any, steps: Tensor, dt: float) -> None:
+    """Refuse steps, of these lengths in pixels, that are longer than the walls can see."""
+    reach = getattr(walls, "reach", None)
+    if reach is None:
+        return
+    longest = float(steps.max())
+    # Noise may push a few over the limit.
+    if float((steps > reach).float().mean()) > 1e-3:
+        raise ValueError(
+            f"Expected steps of at most {reach:g} pixels, half the patch that the walls are seen "
+            f"on; the longest is {longest:.2f} in dt={dt:g}. Take a dt of at most "
+            f"{dt * reach / longest:.2g} or more substeps, balls of at most {reach / dt:.3g} "
+            "pixels a unit of time, or use srnn.rebound.LevelSetWalls, which have no such limit."
+        )
+
+
+def check_starts(walls: Any, z: Tensor, *, depth: float = 1e-3) -> None:
+    """Refuse states ``(..., batch, 2*dim)`` inside of a wall or outside of the picture."""
+    if not isinstance(walls, (PictureWalls, KnownWalls)):
+        return
+    q = _checks.halves(z)[0]
+    q = q.reshape(-1, *q.shape[-2:])  # (time, batch, dim)
+    for wrong, where in (
+        (walls.on_wall(q, depth), "inside a wall"),
+        (~walls.inside(q), "off the picture"),
+    ):
+        if bool(wrong.any()):
+            trajectories = wrong.any(dim=0).nonzero()[:, 0]
+            first = int(trajectories[0])
+            x, y = q[wrong[:, first], first][0].tolist()
+            raise ValueError(
+                f"Expected positions in the free space of the picture; {len(trajectories)} "
+                f"trajectories are {where}, the first of them number {first} at "
+                f"({x:.4g}, {y:.4g}). Positions are in pixels, y up, from the lower left corner; "
+                "leave such trajectories out by data.select(...)."
+            )
+
+
+def stopped_outside(walls: Any, states: StateSeries) -> StateSeries:
+    """Make a trajectory NaN from where it has left the picture, as through a gap in a wall."""
+    if not isinstance(walls, (PictureWalls, KnownWalls)):
+        return states
+    left = ~walls.inside(_checks.halves(states)[0])
+    gone = left.int().cummax(dim=0).values.bool()
+    return torch.where(gone[..., None], torch.nan, states)

@@ -147,47 +147,19 @@ class PatchWalls(PictureWalls):
 
     @torch.no_grad()
     def sees(self, q: Half, tentative: Half) -> Tensor:
-        """Whether a wall is on the large patch at the end of each step.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> walls = srnn.rebound.PatchWalls(srnn.systems.Room.box().image)
-        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
-        >>> walls.sees(q, q - 1.0).tolist()
-        [False, True]
-        """
+        """Whether a wall is on the large patch at the end of each step."""
         large, _ = self._once(_cropped)
         return large(tentative).amax(dim=-1) > 0
 
     def hit_loss(self, q: Half, tentative: Half, position: Half, n: Half, alpha: Tensor) -> Tensor:
-        r"""Squared errors of :math:`\bar n` (up to its sign), :math:`\alpha`; entropy of a gate.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> walls = srnn.rebound.PatchWalls(srnn.systems.Room.box().image)
-        >>> q, up = torch.tensor([[60.0, 13.0]]), torch.tensor([[0.0, 1.0]])
-        >>> half = torch.tensor([[0.5]])  # from 1 pixel above the floor to 1 pixel in it
-        >>> walls.hit_loss(q, q - 2 * up, q - up, up, half).shape
-        torch.Size([1])
-        """
+        r"""Squared errors of :math:`\bar n` (up to its sign), :math:`\alpha`; entropy of a gate."""
         direction, instant, logit = self.parts(q, tentative)
         off = 2 - 2 * (direction * n).sum(dim=-1).abs()
         late = (instant - alpha).square()
         return off + (late + nn.functional.softplus(-logit) / 2)[..., 0]
 
     def free_loss(self, q: Half, tentative: Half) -> Tensor:
-        r"""Entropy of :math:`\gamma`.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> walls = srnn.rebound.PatchWalls(srnn.systems.Room.box().image)
-        >>> q = torch.tensor([[60.0, 60.0], [60.0, 14.0]])
-        >>> walls.free_loss(q, q - 1.0).shape
-        torch.Size([2])
-        """
+        r"""Entropy of :math:`\gamma`."""
         return nn.functional.softplus(self.parts(q, tentative)[2])[..., 0] / 2
 
 

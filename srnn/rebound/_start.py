@@ -8,8 +8,7 @@ from tqdm.auto import tqdm
 
 from srnn import _checks
 from srnn.data.trajectories import Trajectories
-from srnn.motion._autograd import differentiates
-from srnn.motion.fields import HamiltonianField
+from srnn.motion.fields import HamiltonianField, differentiates
 from srnn.motion.integrators import Integrator
 from srnn.rebound._observed import observed_rebounds
 from srnn.rebound._picture import PictureWalls

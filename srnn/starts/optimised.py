@@ -8,14 +8,12 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import TrajectoryValues
-from srnn.data._gaps import interpolated
-from srnn.data.residual import Observed, weights_of
+from srnn.data.residual import Observed, interpolated, weights_of
 from srnn.motion.adjoint import Gradient
 from srnn.motion.integrators import Integrator
 from srnn.motion.motion import Motion
-from srnn.starts.iso._gauss_newton import gauss_newton
 from srnn.starts.iso._methods import METHODS
-from srnn.starts.iso._problem import Problem
+from srnn.starts.iso._problem import Problem, gauss_newton
 
 __all__ = ["ObservedStarts", "Starts", "noise_weights"]
 
@@ -322,7 +320,7 @@ class Starts(ObservedStarts):
         count = len(self.z0)
         index = torch.linspace(0, count - 1, min(count, _SAMPLE)).long().to(self.z0.device)
         problem = self._problem(self.weights).take(index)
-        F = problem.jacobians(self.z0[index]).double()
+        F = problem.states_and_jacobians(self.z0[index])[1].double()
         weights = problem.observed.weights.double()[..., None]
         A = (F.mT @ (weights * F)).sum(dim=0)
         good = torch.isfinite(A).all(dim=-1).all(dim=-1)
@@ -384,19 +382,6 @@ class Starts(ObservedStarts):
         By Gauss-Newton, whatever the recipe's method is: that one says how training moves them.
         Those of a recurrent network are moved by the recipe's method all the same, since its
         Jacobians take hundreds of times what its gradients take.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> spring = srnn.systems.MassSpring()
-        >>> data = spring.simulate(200, steps=9, dt=0.1, generator=g)
-        >>> data = data.with_noise(0.1, generator=g).with_noise(0.2, on="p", generator=g)
-        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
-        >>> starts = Starts(spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
-        >>> starts.settle()
-        >>> bool(abs(starts.weights[0] - 5**0.5) < 0.3)  # (0.1^2 + 0.2^2)^(1/2) / 0.1
-        True
         """
         for _ in range(2):
             if self.motion.own_step:
@@ -427,8 +412,8 @@ class Starts(ObservedStarts):
         0.8
         """
         assert self.recipe.iso is not None
-        solution = METHODS[self.recipe.iso].advance(self._problem(weights), self.z0)
-        self.z0 = solution.states
+        method = METHODS[self.recipe.iso]
+        self.z0 = method.solve(self._problem(weights), self.z0, **method.beside).states
 
     def filled(self, *, optimised: bool = True) -> Tensor:
         """Give the windows with what the network predicts where nothing was observed.
@@ -468,36 +453,10 @@ class Starts(ObservedStarts):
         self.z0 = gauss_newton(problem, self.z0, max_iterations=10, tolerance=1e-5).states
 
     def state(self) -> dict[str, Tensor]:
-        """All that the next step depends on, for a checkpoint.
-
-        Examples
-        --------
-        >>> import srnn
-        >>> spring = srnn.systems.MassSpring()
-        >>> data = spring.simulate(8, steps=9, dt=0.1)
-        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
-        >>> leapfrog = srnn.integrators.get("leapfrog")
-        >>> starts = Starts(spring, leapfrog, data.values, data.dt, recipe)
-        >>> sorted(starts.state())
-        ['weights', 'z0']
-        """
+        """All that the next step depends on, for a checkpoint."""
         return {"z0": self.z0, "weights": self.weights}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what :meth:`state` gave.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> spring = srnn.systems.MassSpring()
-        >>> data = spring.simulate(8, steps=9, dt=0.1).with_noise(0.1)
-        >>> recipe = srnn.recipes.Recipe(iso="gauss-newton")
-        >>> how = (spring, srnn.integrators.get("leapfrog"), data.values, data.dt, recipe)
-        >>> starts, again = Starts(*how), Starts(*how)
-        >>> starts.settle()
-        >>> again.restore(starts.state())
-        >>> torch.equal(again.z0, starts.z0)
-        True
-        """
+        """Go on from what :meth:`state` gave."""
         device = self.values.device
         self.z0, self.weights = state["z0"].to(device), state["weights"].to(device)

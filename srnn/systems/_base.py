@@ -60,7 +60,17 @@ class System(ABC):
 
     @abstractmethod
     def initial_states(self, trajectories: int, generator: torch.Generator | None = None) -> State:
-        """Draw starts, shape ``(trajectories, 2*dim)``, float64.
+        """Draw starts; what else decides them is an option of the system.
+
+        Parameters
+        ----------
+        trajectories : int
+        generator : torch.Generator, optional
+            Without one they come from fresh entropy.
+
+        Returns
+        -------
+        Tensor, shape (trajectories, 2*dim), float64
 
         Examples
         --------
@@ -279,15 +289,7 @@ class PointMasses(SeparableSystem):
         return p / (like(m, p) if isinstance(m, Tensor) else m)
 
     def kinetic_hessian(self, p: Half) -> Hessians:
-        """K'' for every p, the matrix of the 1 / m_i, shape ``(..., dim, dim)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.SpringChain([0.5, 1.0], [1.0] * 3).kinetic_hessian(torch.zeros(2))
-        tensor([[2., 0.],
-                [0., 1.]])
-        """
+        """K'' for every p, the matrix of the 1 / m_i, shape ``(..., dim, dim)``."""
         matrix = torch.eye(self.dim, dtype=torch.float64) / self._inertia
         return like(matrix, p).expand(*p.shape, self.dim)
 

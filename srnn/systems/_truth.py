@@ -103,14 +103,6 @@ class AdaptiveTruth(System):
         ------
         ValueError, TypeError
             If a shape is wrong, a number is NaN or infinite, or `dt` or `steps` is not positive.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> z0 = torch.tensor([[1.0, 0.0]])
-        >>> states, status = srnn.systems.Pendulum(gravity=1.0).flow(z0, dt=0.5, steps=10)
-        >>> states.shape, states.dtype, status.tolist()
-        (torch.Size([11, 1, 2]), torch.float64, [0])
         """
         z0, dt, steps = self._checked(z0, dt, steps)
         rtol = _checks.positive(rtol, "rtol")

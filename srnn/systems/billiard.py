@@ -102,14 +102,7 @@ class Billiard(PointMasses):
         return torch.zeros_like(q) + weight
 
     def potential_hessian(self, q: Half) -> Hessians:
-        """V'' for every q, zero, shape ``(..., 2, 2)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.Billiard().potential_hessian(torch.zeros(5, 2)).shape
-        torch.Size([5, 2, 2])
-        """
+        """V'' for every q, zero, shape ``(..., 2, 2)``."""
         return q.new_zeros(*q.shape[:-1], 2, 2)
 
     def initial_states(
@@ -128,28 +121,14 @@ class Billiard(PointMasses):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         speed : float, optional
             The billiard's own by default.
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 4), float64
             At least the radius away from the walls.
 
         Raises
         ------
         ValueError, TypeError
             If an option is out of its range, or no place in the room is large enough for the ball.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> billiard = srnn.systems.Billiard()
-        >>> z0 = billiard.initial_states(100, torch.Generator().manual_seed(0))
-        >>> bool(billiard.room.contains(z0[:, :2]).all())
-        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         speed = self.speed if speed is None else _checks.non_negative(speed, "speed")
@@ -204,15 +183,6 @@ class Billiard(PointMasses):
         ValueError, TypeError
             If a shape is wrong, a number is NaN or infinite, `dt` or `steps` is not positive, or a
             ball does not start in the free space, at least the radius away from the walls.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> billiard = srnn.systems.Billiard()
-        >>> z0 = billiard.initial_states(32, torch.Generator().manual_seed(0))
-        >>> states, status = billiard.flow(z0, dt=0.1, steps=60)
-        >>> states.shape, int(status.max())
-        (torch.Size([61, 32, 4]), 0)
         """
         z0, dt, steps = self._checked(z0, dt, steps)
         motions = self._motions(z0, dt, steps)

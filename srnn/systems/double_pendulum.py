@@ -113,24 +113,10 @@ class DoublePendulum(AdaptiveTruth):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         angle : float
             Large angles are chaotic, small ones nearly linear.
         velocity : float
             In units of the root of g / l1; 0 releases the pendulum from rest.
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 4), float64
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> z0 = srnn.systems.DoublePendulum().initial_states(5, g, velocity=0.0)
-        >>> z0.shape, bool((z0[:, 2:] == 0).all())
-        (torch.Size([5, 4]), True)
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         angle = _checks.positive(angle, "angle")

@@ -58,14 +58,6 @@ class FPUT(AdaptiveTruth, PointMasses):
         """V'' for every q, tridiagonal, shape ``(..., dim, dim)``.
 
         That of a chain of springs with the stiffnesses 1 + 2 alpha r + 3 beta r^2.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> chain = srnn.systems.FPUT(masses=2, alpha=0.5, beta=0.0)
-        >>> chain.potential_hessian(torch.tensor([1.0, 1.0]))  # stiffnesses 2, 1 and 0
-        tensor([[ 3., -1.],
-                [-1.,  1.]])
         """
         r = stretches(q)
         stiffness = 1 + r * (2 * self.alpha + r * (3 * self.beta))
@@ -117,25 +109,10 @@ class FPUT(AdaptiveTruth, PointMasses):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         modes : int
             How many of the lowest modes; all of them if the chain has fewer.
         energy : (float, float)
             Low and high.
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 2*dim), float64
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> chain = srnn.systems.FPUT(masses=8)
-        >>> z0 = chain.initial_states(5, g, modes=1)
-        >>> bool((z0.view(5, 2, 8) @ chain.modes()[1:].mT).abs().max() < 1e-12)
-        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         count = min(_checks.positive_int(modes, "modes"), self.dim)

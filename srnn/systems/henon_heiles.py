@@ -70,13 +70,6 @@ class HenonHeiles(AdaptiveTruth, PointMasses):
                                             2 \lambda x & 1 - 2 \lambda y \end{pmatrix}.
 
         Its determinant :math:`1 - 4 \lambda^2 |q|^2` is negative outside a circle.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.HenonHeiles().potential_hessian(torch.tensor([0.0, 1.0]))  # at a saddle
-        tensor([[ 3.,  0.],
-                [ 0., -1.]])
         """
         x, y = (2 * self.coupling * q).unbind(dim=-1)
         rows = torch.stack((1 + y, x), dim=-1), torch.stack((x, 1 - y), dim=-1)
@@ -96,23 +89,8 @@ class HenonHeiles(AdaptiveTruth, PointMasses):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         energy : (float, float)
             In units of the critical energy, 0 < low <= high <= 1.
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 4), float64
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> star = srnn.systems.HenonHeiles()
-        >>> z0 = star.initial_states(50, g, energy=(0.5, 1.0))
-        >>> bool((star(z0) < star.critical_energy).all())
-        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         low, high = interval(energy, "energy")

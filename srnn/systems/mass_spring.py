@@ -75,21 +75,7 @@ class MassSpring(PointMasses):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         spread : float
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 2), float64
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> z0 = srnn.systems.MassSpring().initial_states(50, g, spread=0.5)
-        >>> bool(z0.abs().max() < 0.5)
-        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         spread = _checks.positive(spread, "spread")
@@ -111,14 +97,6 @@ class MassSpring(PointMasses):
         states : Tensor, shape (steps + 1, batch, 2), float64
         status : Tensor of int64, shape (batch,)
             All OK.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> z0 = torch.tensor([[1.0, 0.0]])
-        >>> states, _ = srnn.systems.MassSpring().flow(z0, dt=torch.pi, steps=2)
-        >>> states[:, 0, 0]
-        tensor([ 1., -1.,  1.], dtype=torch.float64)
         """
         z0, dt, steps = self._checked(z0, dt, steps)
         impedance = self.mass * self.frequency

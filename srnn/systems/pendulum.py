@@ -57,14 +57,7 @@ class Pendulum(AdaptiveTruth, PointMasses):
         return self.mass * self.gravity * self.length * torch.sin(q)
 
     def potential_hessian(self, q: Half) -> Hessians:
-        """V'' for every q, m g l cos q, shape ``(..., 1, 1)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.Pendulum(gravity=3.0).potential_hessian(torch.tensor([torch.pi]))
-        tensor([[-3.]])
-        """
+        """V'' for every q, m g l cos q, shape ``(..., 1, 1)``."""
         return (self.mass * self.gravity * self.length * torch.cos(q))[..., None]
 
     def initial_states(
@@ -82,22 +75,8 @@ class Pendulum(AdaptiveTruth, PointMasses):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         angle : float
         momentum : float
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 2), float64
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> z0 = srnn.systems.Pendulum().initial_states(50, g, angle=0.1, momentum=0.0)
-        >>> bool(z0[:, 0].abs().max() < 0.1), bool((z0[:, 1] == 0).all())
-        (True, True)
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         angle = _checks.positive(angle, "angle")

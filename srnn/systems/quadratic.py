@@ -49,52 +49,19 @@ class QuadraticHamiltonian:
         return (p * self.kinetic_gradient(p) + q * self.potential_gradient(q)).sum(dim=-1) / 2
 
     def kinetic_gradient(self, p: Half) -> Half:
-        """Velocities A p.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
-        >>> H.kinetic_gradient(torch.tensor([1.0, 2.0]))
-        tensor([1., 2.])
-        """
+        """Velocities A p."""
         return p @ like(self.kinetic_matrix, p)
 
     def potential_gradient(self, q: Half) -> Half:
-        """Gradient B q.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
-        >>> H.potential_gradient(torch.tensor([1.0, 2.0]))
-        tensor([4., 8.])
-        """
+        """Gradient B q."""
         return q @ like(self.potential_matrix, q)
 
     def kinetic_hessian(self, p: Half) -> Hessians:
-        """Return A for every p, shape ``(..., dim, dim)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
-        >>> H.kinetic_hessian(torch.ones(5, 2)).shape
-        torch.Size([5, 2, 2])
-        """
+        """Return A for every p, shape ``(..., dim, dim)``."""
         return like(self.kinetic_matrix, p).expand(*p.shape, self.dim)
 
     def potential_hessian(self, q: Half) -> Hessians:
-        """Return B for every q, shape ``(..., dim, dim)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> H = srnn.systems.QuadraticHamiltonian(torch.eye(2), 4 * torch.eye(2))
-        >>> H.potential_hessian(torch.ones(2))
-        tensor([[4., 0.],
-                [0., 4.]])
-        """
+        """Return B for every q, shape ``(..., dim, dim)``."""
         return like(self.potential_matrix, q).expand(*q.shape, self.dim)
 
 

@@ -136,15 +136,7 @@ class SpringChain(PointMasses):
         return torch.cat((top, torch.cat((-self.stiffness_matrix(), zero), dim=1)))
 
     def potential_hessian(self, q: Half) -> Hessians:
-        """V'' for every q, the stiffness matrix, shape ``(..., dim, dim)``.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> srnn.systems.SpringChain([1.0, 1.0], [1.0, 2.0, 3.0]).potential_hessian(torch.zeros(2))
-        tensor([[ 3., -2.],
-                [-2.,  5.]])
-        """
+        """V'' for every q, the stiffness matrix, shape ``(..., dim, dim)``."""
         return like(self.stiffness_matrix(), q).expand(*q.shape, self.dim)
 
     def frequencies(self) -> Tensor:
@@ -231,8 +223,6 @@ class SpringChain(PointMasses):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         start : {"reference", "all-free"}, optional
             The paper's text says "random initial states"; its published code puts the first and
             the last mass at rest in their places, which is ``"reference"`` and the default.
@@ -240,23 +230,11 @@ class SpringChain(PointMasses):
             the other rule would leave none to move.
         spread : float
 
-        Returns
-        -------
-        Tensor, shape (trajectories, 2*dim), float64
-
         Raises
         ------
         ValueError, TypeError
             If an option is unknown or not positive, or ``"reference"`` is asked of fewer than
             three masses.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> chain = srnn.systems.SpringChain([1.0] * 3, [5.0] * 4)
-        >>> z0 = chain.initial_states(4, torch.Generator().manual_seed(0))
-        >>> (z0 != 0).tolist()[0]  # only the middle mass is displaced and moves
-        [False, True, False, False, True, False]
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         if start is None:
@@ -299,14 +277,6 @@ class SpringChain(PointMasses):
         states : Tensor, shape (steps + 1, batch, 2*dim), float64
         status : Tensor of int64, shape (batch,)
             All OK.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> chain = srnn.systems.SpringChain([1.0], [0.5, 0.5])  # one mass, frequency 1
-        >>> states, _ = chain.flow(torch.tensor([[1.0, 0.0]]), dt=torch.pi, steps=2)
-        >>> states[:, 0, 0]
-        tensor([ 1.0000, -1.0000,  1.0000], dtype=torch.float64)
         """
         z0, dt, steps = self._checked(z0, dt, steps)
         _checks.choice(truth, "truth", TRUTHS)

@@ -64,25 +64,11 @@ class ThreeBody(PlanarGravity):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         radius : (float, float)
         perturbation : float
         shared_perturbation : bool
             Draw one perturbation of the three velocities for *all* trajectories, as the paper's
             published code does; its training orbits then differ by size and orientation only.
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 12), float64
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> z0 = srnn.systems.ThreeBody().initial_states(5, g, radius=(1.0, 1.0))
-        >>> torch.allclose(z0[:, :2].norm(dim=-1), torch.ones(5, dtype=torch.float64))
-        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         inner, outer = interval(radius, "radius")

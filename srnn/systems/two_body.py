@@ -55,25 +55,9 @@ class TwoBody(PlanarGravity):
 
         Parameters
         ----------
-        trajectories : int
-        generator : torch.Generator, optional
         semi_major_axis : (float, float)
         eccentricity : (float, float)
             Within [0, 1).
-
-        Returns
-        -------
-        Tensor, shape (trajectories, 8), float64
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> g = torch.Generator().manual_seed(0)
-        >>> z0 = srnn.systems.TwoBody().initial_states(5, g, eccentricity=(0.0, 0.0))
-        >>> q = z0[:, :4]
-        >>> apart = (q[:, :2] - q[:, 2:]).norm(dim=-1)  # circles of radius a
-        >>> bool(((apart > 0.8) & (apart < 1.2)).all())
-        True
         """
         trajectories = _checks.positive_int(trajectories, "trajectories")
         axis = interval(semi_major_axis, "semi_major_axis")

@@ -162,14 +162,7 @@ def integrator_from_config(config: Any) -> integrators.Integrator | None:
 
 
 def moderate(value: Any, name: str) -> int:
-    """Return a number of passes that a file asks for, if it is positive and can be waited for.
-
-    Examples
-    --------
-    >>> moderate(10**9, "substeps")
-    Traceback (most recent call last):
-    ValueError: Expected `substeps` in a file to be at most 1000000; got 1000000000.
-    """
+    """Return a number of passes that a file asks for, if it is positive and can be waited for."""
     if _checks.positive_int(value, name) > _MOST:
         raise ValueError(f"Expected `{name}` in a file to be at most {_MOST}; got {value!r}.")
     return int(value)

@@ -139,8 +139,8 @@ def window_loss(
 
     Parameters
     ----------
-    net : module
-    integrator : Integrator or None
+    net, integrator, weights
+        As :func:`trajectory_loss`.
     data : Trajectories
         Windows, in the network's units.
     recipe : Recipe
@@ -149,8 +149,6 @@ def window_loss(
         Which windows; all by default.
     start : Tensor, shape (batch, 2*dim), optional
         Optimised starts of the windows that `index` names.
-    weights : Tensor, shape (2*dim,), optional
-        As :func:`trajectory_loss`.
     penalised : bool
         Add the recipe's ``gate_penalty``.  Training does; what an epoch is judged by is without.
 

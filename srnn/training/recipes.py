@@ -6,14 +6,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from srnn import _checks
 from srnn.data.residual import LOSSES
+from srnn.data.trajectories import Trajectories
 from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._rollout import as_gradient
 from srnn.starts.iso import METHODS
 
-__all__ = ["ISO_METHODS", "OPTIMIZERS", "PRESETS", "WITH_ISO", "WITH_WALLS", "Recipe"]
+__all__ = [
+    "ISO_METHODS",
+    "OPTIMIZERS",
+    "PRESETS",
+    "WITH_ISO",
+    "WITH_WALLS",
+    "Recipe",
+    "check_data",
+    "check_validation",
+]
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -335,3 +346,95 @@ WITH_WALLS: dict[str | None, dict[str, Any]] = {
     },
 }
 """What a model that rebounds sets beside its preset: see the page on the paper's silences."""
+
+
+def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name: str) -> None:
+    """Refuse data that a model cannot be trained on.
+
+    Parameters
+    ----------
+    data : Trajectories
+    dim : int
+        The model's number of positions.
+    weight : Tensor or None
+        One of the model's weights; None if it has none.
+    recipe : Recipe
+    name : str
+        What to call the data in the text of a refusal.
+
+    Raises
+    ------
+    ValueError, TypeError
+        With a text that names what does not fit: the dimension, dtype or device, the number of
+        states, the status of a trajectory, or missing derivatives.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> data = srnn.Trajectories.from_states(torch.zeros(10, 3, 4), dt=0.1)
+    >>> check_data(data, 3, torch.zeros(1), Recipe(), "data")
+    Traceback (most recent call last):
+    ValueError: Expected `data` with dim=3, as the model's; got 2.
+    """
+    if not isinstance(data, Trajectories):
+        raise TypeError(
+            f"Expected `{name}` to be srnn.Trajectories; got {type(data).__name__}. "
+            "Make them of arrays by srnn.Trajectories(q=..., p=..., dt=...)."
+        )
+    if data.dim != dim:
+        raise ValueError(f"Expected `{name}` with dim={dim}, as the model's; got {data.dim}.")
+    if weight is None:
+        raise ValueError("The model has no parameters to train.")
+    _checks.same_as(data.values, name, weight, "model")
+    _checks.squarable(data.values, name)
+    if data.status is not None and bool((data.status != 0).any()):
+        raise ValueError(
+            f"Expected `{name}` with status 0 throughout; {int((data.status != 0).sum())} "
+            f"trajectories have another. Leave them out: {name}.select({name}.status == 0)."
+        )
+    if data.steps < 1:
+        raise ValueError(f"Expected `{name}` of at least two states a trajectory; got 1.")
+    if recipe.window is not None and recipe.window > data.steps + 1:
+        raise ValueError(
+            f"A window of {recipe.window} states is longer than the trajectories of `{name}`, "
+            f"which have {data.steps + 1}."
+        )
+    if recipe.derivatives and data.derivatives is None:
+        raise ValueError(
+            f"Training on derivatives needs `{name}` with derivatives: "
+            "simulate(..., derivatives=True), or Trajectories(..., dq=..., dp=...)."
+        )
+
+
+def check_validation(validation_data: Trajectories, data: Trajectories, recipe: Recipe) -> None:
+    """Refuse validation data that the recipe cannot treat as it does the training data.
+
+    Parameters
+    ----------
+    validation_data, data : Trajectories
+    recipe : Recipe
+
+    Raises
+    ------
+    ValueError
+        If their spacing differs, or whole trajectories are trained on and these are shorter.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z = torch.zeros(10, 3, 4)
+    >>> data, other = (srnn.Trajectories.from_states(z, dt=dt) for dt in (0.1, 0.2))
+    >>> check_validation(other, data, Recipe())
+    Traceback (most recent call last):
+    ValueError: Expected `validation_data` with the spacing of `data`, dt=0.1; got 0.2.
+    """
+    if not _checks.same_spacing(validation_data.dt, data.dt):
+        raise ValueError(
+            f"Expected `validation_data` with the spacing of `data`, dt={data.dt!r}; "
+            f"got {validation_data.dt!r}."
+        )
+    if recipe.window is None and validation_data.steps < data.steps:
+        raise ValueError(
+            f"Expected `validation_data` of at least {data.steps + 1} states, as `data`; "
+            f"got {validation_data.steps + 1}. Or name a shorter window."
+        )

@@ -1,8 +1,13 @@
-"""The file that a run goes on from: all that its next epoch depends on, and nothing else."""
+"""The file that a run goes on from: all that its next epoch depends on, and nothing else.
+
+A ``run`` is a :class:`srnn.training.run.Run`, which imports this module.
+"""
 
 import dataclasses
+import hashlib
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +16,81 @@ from torch import Tensor
 from srnn import _checks
 from srnn.errors import CheckpointError
 from srnn.training import checkpoint
-from srnn.training.run import History, Run
 
 __all__ = ["restore", "save"]
 
 FORMAT = "srnn.Training/1"
 
 
-def save(run: Run, path: Path, fingerprint: str) -> None:
+def check_checkpoint(path: str | os.PathLike[str]) -> Path:
+    """Refuse a path that no checkpoint can be written to.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    IsADirectoryError
+        If it is a folder itself.
+
+    Examples
+    --------
+    >>> check_checkpoint("no-such-folder/run")
+    Traceback (most recent call last):
+    FileNotFoundError: The folder no-such-folder of the checkpoint does not exist; create it first.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"The checkpoint {file} is a folder; name a file in it.")
+    if not file.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder {file.parent} of the checkpoint does not exist; create it first."
+        )
+    return file
+
+
+def fingerprint(run: Any) -> str:
+    """Tell one training run from another: network, start weights, data, recipe and seed."""
+    recipe = run.recipe.deciding()
+    tensors = run.motion.state_dict()
+    for name, data in (("training", run.training), ("held out", run.held_out)):
+        if data is not None:
+            tensors[name] = data.values
+        if data is not None and data.derivatives is not None:
+            tensors[f"{name} derivatives"] = data.derivatives
+    shapes = {name: (str(x.dtype), list(x.shape)) for name, x in tensors.items()}
+    frozen = [
+        f"{prefix}{name}"
+        for prefix, module in run.motion.modules()
+        for name, x in module.named_parameters()
+        if not x.requires_grad
+    ]
+    try:
+        config = getattr(run.motion.net, "config", None)
+    except TypeError:  # of parts, some of them not the library's own
+        config = None
+    network = [type(run.motion.net).__name__, config, str(run.motion.step), *frozen]
+    digest = hashlib.sha256(json.dumps([recipe, run.training.dt, network, shapes]).encode())
+    digest.update(run.generator.get_state().numpy().tobytes())
+    for tensor in tensors.values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save(run: Any, path: Path, fingerprint: str) -> None:
     """Write all that the next epoch depends on.
 
     Examples
     --------
     >>> import tempfile, torch, srnn
+    >>> from srnn.training.run import Run
     >>> data = srnn.systems.MassSpring().simulate(4, steps=3, dt=0.1)
     >>> how = (srnn.integrators.get("leapfrog"), data, None, srnn.recipes.Recipe())
     >>> run = Run(srnn.HNet(1, 4), *how, torch.Generator())
@@ -33,7 +100,7 @@ def save(run: Run, path: Path, fingerprint: str) -> None:
     checkpoint.write(path, *_parts(run, fingerprint))
 
 
-def _parts(run: Run, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _parts(run: Any, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a file."""
     state = run.optimizer.state_dict()
     tensors = {f"net.{k}": v for k, v in run.motion.state_dict().items()}
@@ -54,12 +121,12 @@ def _parts(run: Run, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any
     return tensors, header
 
 
-def _starts(run: Run) -> list[tuple[str, Any]]:
+def _starts(run: Any) -> list[tuple[str, Any]]:
     both = (("starts", run.starts), ("held out", run.held_out_starts))
     return [(name, starts) for name, starts in both if starts is not None]
 
 
-def restore(run: Run, path: Path, fingerprint: str) -> None:
+def restore(run: Any, path: Path, fingerprint: str) -> None:
     """Go on from what :func:`save` wrote.
 
     Raises
@@ -72,6 +139,7 @@ def restore(run: Run, path: Path, fingerprint: str) -> None:
     Examples
     --------
     >>> import tempfile, torch, srnn
+    >>> from srnn.training.run import Run
     >>> data = srnn.systems.MassSpring().simulate(4, steps=3, dt=0.1)
     >>> how = (srnn.integrators.get("leapfrog"), data, None, srnn.recipes.Recipe())
     >>> run, again = (Run(srnn.HNet(1, 4), *how, torch.Generator()) for _ in range(2))
@@ -107,12 +175,12 @@ def restore(run: Run, path: Path, fingerprint: str) -> None:
     run.generator.set_state(tensors["generator"])
     for name, starts in _starts(run):
         starts.restore(part(f"{name}."))
-    run.history = History(**header["history"])
+    run.history = dataclasses.replace(run.history, **header["history"])
     run.history.stopped = run.finished  # this call may ask for more epochs than the last
     run.best_loss = float(header["best_loss"])
 
 
-def _check_parts(run: Run, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+def _check_parts(run: Any, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """Refuse tensors or a header that this run, still at its start, cannot have written later.
 
     What is missing would else be found at the end of training, or change it unseen.

@@ -1,22 +1,33 @@
-"""One training run: the epoch, and all that a checkpoint has to hold."""
+"""One training run: the epoch, and the loop over epochs.
+
+Single-step and recurrent training are one loop with a window length.
+"""
 
 import copy
 import math
+import os
+import time
+import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from srnn.data.trajectories import Trajectories
+from srnn.errors import CheckpointError, TrainingDiverged
+from srnn.motion.fields import differentiates
 from srnn.motion.integrators import Integrator
 from srnn.motion.motion import Motion
 from srnn.starts.optimised import ObservedStarts, Starts
 from srnn.training.guess.warm_start import start_noise
 from srnn.training.losses import window_loss
 from srnn.training.recipes import OPTIMIZERS, Recipe
+from srnn.training.resuming import check_checkpoint, fingerprint, restore, save
 
-__all__ = ["History"]
+__all__ = ["History", "train"]
 
 # Windows that the scheduler looks at where no trajectories are held out: the paper's code's.
 _WATCHED = 128
@@ -274,3 +285,163 @@ class Run:
         if self.held_out is not None and patience is not None and waited >= patience:
             return "patience"
         return ""
+
+
+@differentiates
+def train(
+    net: nn.Module,
+    integrator: Integrator | None,
+    training: Trajectories,
+    held_out: Trajectories | None,
+    recipe: Recipe,
+    generator: torch.Generator,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    solved: bool = False,
+    begin: float | None = None,
+) -> History:
+    """Train `net` in place, in the units of the data given, and leave it at its best epoch.
+
+    Parameters
+    ----------
+    net : module
+    integrator : Integrator or None
+    training : Trajectories
+        The windows to train on.
+    held_out : Trajectories or None
+    recipe : Recipe
+    generator : torch.Generator
+        Draws the order of the windows; advanced.
+    path : path-like, optional
+        Checkpoint, written after epochs (at most about once a second) and read if it is there.
+    progress : bool
+        Show a bar on the terminal.
+    solved : bool
+        Whether `net` is at its optimum already, so that there is no epoch to train.
+    begin : float, optional
+        What ``time.monotonic()`` was when the work began, for one that chose a start before.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingDiverged
+        If a loss is not finite; `net` is left with the last good weights.
+    CheckpointError
+        If `path` is truncated or belongs to another run.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> g = torch.Generator().manual_seed(0)
+    >>> data = srnn.systems.MassSpring().simulate(20, steps=4, dt=0.1, generator=g)
+    >>> recipe = srnn.recipes.Recipe(epochs=3)
+    >>> leapfrog = srnn.integrators.get("leapfrog")
+    >>> train(srnn.QuadraticH(1), leapfrog, data, None, recipe, g, progress=False).epochs
+    3
+    """
+    begin = time.monotonic() if begin is None else begin  # the run optimises starts, which counts
+    run = Run(net, integrator, training, held_out, recipe, generator, solved)
+    file = None if path is None else check_checkpoint(path)
+    mark = "" if file is None else fingerprint(run)
+    if file is not None and file.exists():
+        try:
+            restore(run, file, mark)
+        except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{file} is a damaged checkpoint ({error!r}).") from error
+    run.history.stopped = run.finished
+    try:
+        _epochs(run, file, mark, progress, begin)
+    finally:
+        # Whatever ends the run, an interrupt or a full disk among them, the best so far is kept.
+        run.motion.load_state_dict(run.best)
+    return run.history
+
+
+def _epochs(run: Run, file: Path | None, mark: str, progress: bool, begin: float) -> None:
+    """Train until the recipe is done, with a bar and a checkpoint."""
+    history = run.history
+    before, written = history.seconds, -math.inf
+    if not history.stopped:
+        history.seconds = before + time.monotonic() - begin
+        history.stopped = run.finished  # the time may be over before the first epoch
+    total = run.recipe.epochs
+    if history.stopped and file is not None and not file.exists():
+        save(run, file, mark)  # ended without an epoch
+    with tqdm(total=total, initial=history.epochs, disable=not progress, unit="epoch") as bar:
+        while not history.stopped:
+            try:
+                run.epoch()
+            except FloatingPointError as error:
+                epoch, kept = history.epochs + 1, history.best_epoch
+                raise TrainingDiverged(
+                    f"Training diverged in epoch {epoch}: {error}. The model holds the weights "
+                    f"of {f'epoch {kept}' if kept else 'its start'}, the last good ones. A lower "
+                    "learning_rate, a clip_norm or a shorter window may help.",
+                    epoch=epoch,
+                    history=history,
+                ) from error
+            history.seconds = before + time.monotonic() - begin
+            history.stopped = run.finished
+            bar.update()
+            losses = history.validation_loss or history.train_loss
+            bar.set_postfix(loss=f"{losses[-1]:.3g}", best=history.best_epoch)
+            # At most one file a second: a fast epoch should not wait for the disk.
+            if file is not None and (history.stopped or time.monotonic() > written + 1):
+                save(run, file, mark)
+                written = time.monotonic()
+
+
+def begun(windows: Trajectories, recipe: Recipe) -> Trajectories:
+    """Leave out windows that a rollout cannot begin with: those whose first state has a gap.
+
+    With ISO from the first epoch on none is left out, since starts are found; nor where derivatives
+    are fitted.
+
+    Parameters
+    ----------
+    windows : Trajectories
+    recipe : Recipe
+
+    Returns
+    -------
+    Trajectories
+
+    Raises
+    ------
+    ValueError
+        If no window is left.
+
+    Warns
+    -----
+    UserWarning
+        Of how many are left out.
+
+    Examples
+    --------
+    >>> import torch, srnn
+    >>> z = torch.zeros(10, 3, 4)
+    >>> data = srnn.Trajectories.from_states(z, dt=0.1)
+    >>> begun(data, Recipe()) is data
+    True
+    """
+    found = recipe.iso is not None and recipe.iso_from == 0
+    if windows.observed is None or found or recipe.derivatives:
+        return windows
+    whole = windows.observed[0].all(dim=-1)
+    if bool(whole.all()):
+        return windows
+    if not bool(whole.any()):
+        raise ValueError(
+            f"None of the {len(windows)} windows begins with a whole state, from which training "
+            "without ISO rolls out: pass iso=True, which finds such states."
+        )
+    warnings.warn(
+        f"{int((~whole).sum())} of {len(windows)} windows begin with a gap and are left out; "
+        "iso=True trains on all.",
+        stacklevel=4,
+    )
+    return windows.select(whole)

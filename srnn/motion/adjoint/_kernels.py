@@ -34,9 +34,8 @@ from torch import Tensor, nn
 
 from srnn.motion.adjoint._vector import VectorKernel, slope
 from srnn.nn import MLP, HNet, ONet
-from srnn.nn.hnet import _ScalarNet
+from srnn.nn.hnet import QuadraticForm, _ScalarNet
 from srnn.nn.mlp import input_gradient
-from srnn.nn.quadratic import QuadraticForm
 
 __all__ = ["BOTH", "FORCE", "VELOCITY", "Kernel", "Network", "Rate", "differentiated"]
 

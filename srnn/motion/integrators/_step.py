@@ -76,16 +76,7 @@ class Step(Configured):
 
     @classmethod
     def from_config(cls, **config: Any) -> Any:
-        """Build what a ``config`` describes, of which JSON has made lists.
-
-        Examples
-        --------
-        >>> from srnn.integrators import Splitting
-        >>> Splitting.from_config(
-        ...     name="mine", order=1, stages=[["kick", 1.0], ["drift", 1.0]]
-        ... ).stages
-        (('kick', 1.0), ('drift', 1.0))
-        """
+        """Build what a ``config`` describes, of which JSON has made lists."""
         return cls(**{name: _as_tuple(value) for name, value in config.items()})
 
     def variables(self, field: Field, state: Any) -> tuple[Tensor, ...] | None:

@@ -1,4 +1,4 @@
-"""The methods that are rows of numbers, lists of kicks and drifts and Butcher tables; all by name."""
+"""The methods that are rows of numbers, kicks and drifts or Butcher tables, and all by name."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

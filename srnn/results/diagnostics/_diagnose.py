@@ -9,8 +9,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn.data.trajectories import Trajectories
-from srnn.motion._autograd import differentiates
-from srnn.motion.fields import hamiltonian_of, weight_of
+from srnn.motion.fields import differentiates, hamiltonian_of, weight_of
 from srnn.nn.network import asked
 from srnn.results import metrics
 from srnn.results.diagnostics._diagnosis import Diagnosis

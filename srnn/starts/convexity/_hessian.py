@@ -11,8 +11,7 @@ from srnn._types import Hessians, PerTrajectory, State
 from srnn.data.residual import Observed, weights_of
 from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
-from srnn.motion._autograd import differentiates
-from srnn.motion.fields import as_field
+from srnn.motion.fields import as_field, differentiates
 from srnn.motion.flow_map import along_basis, flow_map, rows_at_once
 from srnn.motion.integrators import says
 from srnn.motion.motion import Motion

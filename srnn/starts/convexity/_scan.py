@@ -10,7 +10,7 @@ from torch import Tensor
 
 from srnn import _checks
 from srnn._types import State
-from srnn.motion._autograd import differentiates
+from srnn.motion.fields import differentiates
 from srnn.motion.rollout import rollout
 from srnn.starts.convexity._hessian import batch_of_states, hessian, iso_problem
 

@@ -6,10 +6,10 @@ first one but at the minimiser of :math:`L(\hat z_0) = \sum_t \|\phi_t(\hat z_0)
 small problem of its own, and all of them are solved at once.
 """
 
-from srnn.starts.iso._methods import METHODS, Method
+from srnn.starts.iso._methods import METHODS
 from srnn.starts.iso._optimise import optimise_initial_state
-from srnn.starts.iso._problem import Problem
-from srnn.starts.iso._result import InitialStates, IsoStatus, Solution
+from srnn.starts.iso._problem import Method, Problem, Solution
+from srnn.starts.iso._result import InitialStates, IsoStatus
 
 __all__ = [
     "METHODS",

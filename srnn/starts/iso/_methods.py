@@ -1,105 +1,114 @@
-"""The methods by name: what minimises the losses, and how far it goes unless it is told."""
+"""The methods by name, and the paper's: SciPy's L-BFGS-B, for all trajectories as one problem."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from srnn.starts.iso._gauss_newton import gauss_newton
-from srnn.starts.iso._problem import Problem
-from srnn.starts.iso._quasi_newton import SCIPY_GTOL, scipy_lbfgsb
-from srnn.starts.iso._result import Solution
+from srnn.starts.iso._problem import Method, Problem, Solution, gauss_newton
+from srnn.starts.iso._result import IsoStatus
 
-__all__ = ["METHODS", "Method", "default_tolerance"]
+__all__ = ["METHODS"]
+
+_SCIPY_GTOL = 1e-6  # that of the paper's code
+_SCIPY_FTOL = 2.220446049250313e-09  # SciPy's default
 
 
-def default_tolerance(dtype: torch.dtype) -> float:
-    """Relative decrease of a loss that counts as none, by the dtype of the states.
+class _Joint:
+    """The sum of all trajectories' losses as SciPy wants it, and the best that each came to."""
 
-    Examples
-    --------
-    >>> default_tolerance(torch.float32), default_tolerance(torch.float64)
-    (1e-06, 1e-10)
+    def __init__(self, problem: Problem, states: Tensor, loss: Tensor) -> None:
+        self.problem, self.states, self.loss = problem, states.clone(), loss.clone()
+        # What stands for the loss of a trajectory that leaves the finite numbers.
+        self.high = 1e3 * loss.double() + 1.0
+        self.wild = torch.zeros_like(loss, dtype=torch.bool)
+
+    def __call__(self, x: Any) -> tuple[float, Any]:
+        z0 = torch.from_numpy(x).to(self.states).reshape(self.states.shape)
+        loss, gradient = self.problem.losses_and_gradients(z0)
+        finite = torch.isfinite(loss) & torch.isfinite(gradient).all(dim=-1)
+        better = finite & (loss < self.loss)
+        self.states[better], self.loss[better] = z0[better], loss[better]
+        self.wild |= ~finite
+        total = torch.where(finite, loss.double(), self.high).sum()
+        gradient = torch.where(finite[:, None], gradient.double(), 0.0)
+        return float(total), gradient.cpu().numpy().ravel()
+
+    def accepted(self, x: Any) -> None:
+        """Forget what the line search met on its way."""
+        self.wild[:] = False
+
+
+def scipy_lbfgsb(
+    problem: Problem, start: Tensor, *, max_iterations: int, tolerance: float
+) -> Solution:
+    """Minimise the sum of all losses by SciPy's L-BFGS-B, as one problem, as the paper does.
+
+    If its line search ends in numbers that are not finite, the trajectories that they come from are
+    left at their best states, and it goes on with the others.
     """
-    return 1e-6 if dtype == torch.float32 else 1e-10
+    from scipy.optimize import minimize
 
-
-@dataclass(frozen=True)
-class Method:
-    """A way to minimise the losses of a :class:`srnn.iso.Problem` in the starts.
-
-    Parameters
-    ----------
-    run : callable
-        ``run(problem, start, max_iterations=, tolerance=)`` gives a
-        :class:`srnn.iso.Solution`, which is nowhere worse than the start.
-    iterations : int
-        How many there are at most.
-    tolerance : callable
-        The dtype of the states to the tolerance.
-    beside : dict
-        Settings of `run` where it is called before each epoch of a training: one step may be
-        enough there.
-
-    Examples
-    --------
-    >>> import srnn
-    >>> srnn.iso.METHODS["scipy"].iterations
-    10
-    """
-
-    run: Callable[..., Solution]
-    iterations: int
-    tolerance: Callable[[torch.dtype], float] = default_tolerance
-    beside: Mapping[str, Any] = field(default_factory=dict)
-
-    def solve(
-        self,
-        problem: Problem,
-        start: Tensor,
-        *,
-        max_iterations: int | None = None,
-        tolerance: float | None = None,
-    ) -> Solution:
-        """Minimise, by default as far as a user wants it.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> seen = srnn.data.residual.Observed(torch.ones(3, 1, 2), torch.ones(3, 1, 2))
-        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)  # nothing moves it
-        >>> problem = Problem(srnn.motion.motion.as_motion(rest, "rk4"), seen, dt=0.1)
-        >>> METHODS["gauss-newton"].solve(problem, torch.zeros(1, 2)).states
-        tensor([[1., 1.]])
-        """
-        return self.run(
-            problem,
-            start,
-            max_iterations=self.iterations if max_iterations is None else max_iterations,
-            tolerance=self.tolerance(start.dtype) if tolerance is None else tolerance,
+    first, gradient = problem.losses_and_gradients(start)
+    solution = Solution(start, first)
+    usable = torch.isfinite(first) & torch.isfinite(gradient).all(dim=-1)
+    solution.status[~usable] = int(IsoStatus.NON_FINITE)
+    some, left = usable.nonzero()[:, 0], max_iterations
+    # Below its own gtol, the paper's, a user's tolerance tightens the other criterion with it.
+    ftol = _SCIPY_FTOL * min(1.0, tolerance / _SCIPY_GTOL)
+    while len(some) and left > 0:
+        joint = _Joint(problem.take(some), solution.states[some], solution.loss[some])
+        done = minimize(
+            joint,
+            solution.states[some].double().cpu().numpy().ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            callback=joint.accepted,
+            options={"maxiter": left, "gtol": tolerance, "ftol": ftol},
         )
+        solution.iterations[some] += int(done.nit)
+        left -= int(done.nit)
+        found = torch.from_numpy(done.x).to(start).reshape(len(some), -1)
+        loss = joint.problem.losses(found)
+        # The joint loss may fall while a single one rises above where it began: then its best.
+        kept = loss <= solution.loss[some]
+        solution.states[some] = torch.where(kept[:, None], found, joint.states)
+        solution.loss[some] = torch.where(kept, loss, joint.loss)
+        if done.success or left <= 0:
+            solution.status[some] = int(
+                IsoStatus.CONVERGED if done.success else IsoStatus.MAX_ITERATIONS
+            )
+            solution.status[some[~torch.isfinite(loss)]] = int(IsoStatus.NON_FINITE)
+            break
+        if not bool(joint.wild.any()):
+            solution.status[some] = _stalled(problem.take(some), solution.states[some])
+            break
+        solution.status[some[joint.wild]] = int(IsoStatus.NON_FINITE)
+        some = some[~joint.wild]
+    return solution
 
-    def advance(self, problem: Problem, start: Tensor) -> Solution:
-        """Go on between two epochs, from where the last call ended.
 
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> seen = srnn.data.residual.Observed(torch.ones(3, 1, 2), torch.ones(3, 1, 2))
-        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)  # nothing moves it
-        >>> problem = Problem(srnn.motion.motion.as_motion(rest, "rk4"), seen, dt=0.1)
-        >>> METHODS["gauss-newton"].advance(problem, torch.zeros(1, 2)).iterations
-        tensor([1])
-        """
-        how = {"max_iterations": self.iterations, "tolerance": self.tolerance(start.dtype)}
-        return self.run(problem, start, **(how | dict(self.beside)))
+def _stalled(problem: Problem, states: Tensor) -> Tensor:
+    """Say whether the line search found nothing because rounding hides what is left to gain.
+
+    It looks at the sum, whose rounding is that of all trajectories together.
+    """
+    loss, gradient = problem.losses_and_gradients(states)
+    promise = _first_scale(problem) * gradient.square().sum(dim=-1) / 2
+    ended = torch.full_like(loss, int(IsoStatus.STALLED), dtype=torch.int64)
+    ended[promise <= problem.observed.blur(loss).sum()] = int(IsoStatus.CONVERGED)
+    return ended
+
+
+def _first_scale(problem: Problem) -> Tensor:
+    """Inverse of a Hessian to begin with: twice the weights of the points, as if F_t were I."""
+    total = problem.observed.weights.sum(dim=0).mean(dim=-1)
+    return torch.where(total > 0, 0.5 / torch.where(total > 0, total, 1.0), 1.0)
 
 
 METHODS: dict[str, Method] = {
     # One step; a window whose full step is too long gets some shorter trials.
     "gauss-newton": Method(gauss_newton, 50, beside={"max_iterations": 7, "enough": 1}),
-    "scipy": Method(scipy_lbfgsb, 10, lambda dtype: SCIPY_GTOL),
+    "scipy": Method(scipy_lbfgsb, 10, lambda dtype: _SCIPY_GTOL),
 }
 """The methods by name; one more is one more entry."""

@@ -8,15 +8,21 @@ from torch import Tensor
 from srnn import _checks
 from srnn.data.residual import Observed, weights_of
 from srnn.data.trajectories import Trajectories
-from srnn.motion._autograd import differentiates
+from srnn.motion.fields import differentiates
 from srnn.motion.motion import Motion, as_motion
 from srnn.nn.network import asked
-from srnn.starts.iso._differentiable import check_differentiable
 from srnn.starts.iso._methods import METHODS
-from srnn.starts.iso._problem import Problem
-from srnn.starts.iso._result import InitialStates, IsoStatus, covariance
+from srnn.starts.iso._problem import (
+    NO_SOLUTION,
+    Problem,
+    cholesky,
+    directions,
+    equilibrated,
+    rank_tolerance,
+)
+from srnn.starts.iso._result import InitialStates, IsoStatus
 
-__all__ = ["optimise_initial_state"]
+__all__ = ["check_differentiable", "optimise_initial_state"]
 
 
 @differentiates
@@ -139,7 +145,7 @@ def optimise_initial_state(
         problem, start, max_iterations=max_iterations, tolerance=tolerance
     )
     matrix = problem.normal(solution.states).matrix
-    spread, noise, free = covariance(
+    spread, noise, free = _covariance(
         matrix, solution.loss, problem.observed.counted, sigma, solution.loss.dtype
     )
     arrived = solution.status == int(IsoStatus.CONVERGED)
@@ -220,3 +226,103 @@ def _start(values: Tensor, seen: Tensor, initial: Tensor | None) -> Tensor:
         )
     _checks.same_as(initial, "initial", values, "observed")
     return _checks.all_finite(initial.detach(), "initial").clone()
+
+
+def check_differentiable(problem: Problem, start: Tensor, method: str) -> None:
+    """Refuse a model whose derivative in its start is not there, or is not that of its values.
+
+    One step from near one start, along one direction: by the derivatives that the methods use, and
+    by difference quotients of several lengths.  A model that detaches what it is given, or rounds
+    it, has derivatives without its own part.
+    """
+    if len(problem.observed.values) == 1:
+        return
+    index = int((problem.observed.counted > 0).to(torch.int8).argmax())
+    part = problem.take(slice(index, index + 1))
+    size = torch.cat(
+        [half.abs().amax().expand(half.shape[-1]) for half in _checks.halves(part.observed.values)]
+    )
+    size = torch.where(size > 0, size, 1.0)
+    generic = torch.arange(1, len(size) + 1, dtype=size.dtype, device=size.device)
+    along = size * generic.cos()
+    # Off the start, which may lie on a kink: coordinates that nobody observes begin at zero.
+    z0 = start[index : index + 1] + size * (0.05 + 0.05 * generic.sin().abs())
+    step = part.first(2)
+    eps = torch.finfo(size.dtype).eps
+    reach = eps ** (1 / 3) * 4.0 ** torch.arange(20, dtype=size.dtype, device=size.device)
+    reach = reach[reach < 0.1][:, None]
+    try:
+        with torch.no_grad():
+            moved = step.states(torch.cat((z0 + reach * along, z0 - reach * along)))[1]
+    except NO_SOLUTION:
+        return  # the start is no good, as the methods will say
+    text = (
+        f"{problem.motion.name} cannot be differentiated in its initial state, "
+        "which the optimisation needs"
+    )
+    try:
+        jacobian = step.states_and_jacobians(z0)[1][1, 0]
+        if method != "gauss-newton":
+            step.losses_and_gradients(z0)
+    except RuntimeError as error:
+        raise TypeError(f"{text}: {error}") from error
+    # Without what an integrator adds to: the start itself.
+    base = torch.zeros_like(along) if problem.motion.own_step else along
+    up, down = moved.chunk(2)
+    by_values = ((up - down) / (2 * reach) - base) / size
+    by_model = (jacobian @ along - base) / size
+    length = by_values.norm(dim=-1)
+    apart = (by_values - by_model).norm(dim=-1)
+    rounding = 100 * eps * (1 + (moved / size).norm(dim=-1).max()) / reach[:, 0]
+    wrong = (apart > 0.3 * torch.maximum(length, by_model.norm())) & (apart > rounding)
+    # Where two quotients agree they are to be believed: the error of a smooth function's grows
+    # sixteenfold from one to the next, and rounding's makes them differ.  Long ones may agree on a
+    # slope that fine structure does not have; short ones that are right then speak for the model.
+    agree = (by_values[1:] - by_values[:-1]).norm(dim=-1) < 0.1 * length[:-1]
+    right = agree & ~wrong[1:] & ~wrong[:-1]
+    if bool((agree & wrong[1:] & wrong[:-1]).any()) and not bool(right.any()):
+        raise TypeError(
+            f"{text}: its derivatives are not those of its values. Does the model detach its "
+            "input, or round it?"
+        )
+
+
+def _covariance(
+    matrix: Tensor, loss: Tensor, counted: Tensor, sigma: float | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return covariance, sigma and which states are underdetermined."""
+    two_d = matrix.shape[-1]
+    matrix = matrix.double()
+    broken = ~torch.isfinite(matrix).all(dim=-1).all(dim=-1)
+    eye = torch.eye(two_d, dtype=torch.float64, device=matrix.device)
+    unit, size = equilibrated(torch.where(broken[:, None, None], eye, matrix))
+    factor, free = cholesky(unit, dtype)
+    free = (free | (counted < two_d)) & ~broken
+    inverse = torch.cholesky_inverse(factor)
+    rank = torch.full_like(counted, two_d)
+    some = free.nonzero()[:, 0]
+    if len(some):
+        inverse[some], rank[some] = _pseudo_inverse(unit[some], dtype)
+    inverse = inverse / size[:, :, None] / size[:, None, :]
+    if sigma is None:
+        spare = (counted - rank).double()
+        noise = torch.where(spare > 0, (loss.double() / spare.clamp_min(1)).sqrt(), torch.nan)
+    else:
+        noise = torch.full_like(loss, sigma, dtype=torch.float64)
+    found = noise.square()[:, None, None] * inverse
+    infinite = torch.isinf(inverse.diagonal(dim1=-2, dim2=-1))  # also where sigma is unknown
+    found.diagonal(dim1=-2, dim2=-1)[infinite] = torch.inf
+    found[broken] = torch.nan
+    return found, noise, free
+
+
+def _pseudo_inverse(unit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Inverse on the directions seen, with infinity and NaN for coordinates not in them; rank."""
+    values, vectors, seen = directions(unit, dtype)
+    inverse = (vectors * torch.where(seen, 1 / values, 0.0)[:, None, :]) @ vectors.mT
+    # A coordinate is determined if it lies within the directions seen.
+    outside = torch.where(seen[:, None, :], 0.0, vectors).square().sum(dim=-1)
+    free = outside > rank_tolerance(dtype, unit.shape[-1])
+    inverse[free[:, :, None] | free[:, None, :]] = torch.nan
+    inverse.diagonal(dim1=-2, dim2=-1)[free] = torch.inf
+    return inverse, seen.sum(dim=-1)

@@ -1,7 +1,8 @@
-"""The loss that initial states are chosen by, and its derivatives, for a batch of trajectories."""
+"""The loss that initial states are chosen by, and its minimum, for a batch of trajectories."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -12,8 +13,9 @@ from srnn.errors import ConvergenceError
 from srnn.motion.adjoint import Gradient
 from srnn.motion.adjoint._rollout import as_gradient
 from srnn.motion.motion import Motion
+from srnn.starts.iso._result import IsoStatus
 
-__all__ = ["NO_SOLUTION", "Normal", "Problem"]
+__all__ = ["NO_SOLUTION", "Method", "Normal", "Problem", "Solution", "gauss_newton"]
 
 # What an implicit integrator raises when a step has no solution that it can find.
 NO_SOLUTION = (ConvergenceError, torch.linalg.LinAlgError)  # type: ignore[attr-defined]
@@ -87,20 +89,6 @@ class Problem:
         self.motion, self.observed = motion, observed
         self.dt, self.substeps = dt, substeps
 
-    def of(self, observed: Observed) -> "Problem":
-        """Make the same problem for other observations.
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
-        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
-        >>> problem.of(problem.observed.first(2)).losses(torch.tensor([[1.0, 0.0]]))
-        tensor([2.])
-        """
-        how: dict[str, Any] = {"dt": self.dt, "substeps": self.substeps}
-        return Problem(self.motion, observed, gradient=self.gradient, **how)
-
     def take(self, index: Tensor | slice) -> "Problem":
         """Make the same problem for some of the trajectories.
 
@@ -112,7 +100,24 @@ class Problem:
         >>> problem.take(slice(1, 3)).losses(torch.eye(2))[0]
         tensor(3.)
         """
-        return self.of(self.observed.take(index))
+        return self._of(self.observed.take(index))
+
+    def first(self, count: int) -> "Problem":
+        """Make the same problem for the first times.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
+        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
+        >>> problem.first(2).losses(torch.tensor([[1.0, 0.0]]))
+        tensor([2.])
+        """
+        return self._of(self.observed.first(count))
+
+    def _of(self, observed: Observed) -> "Problem":
+        how: dict[str, Any] = {"dt": self.dt, "substeps": self.substeps}
+        return Problem(self.motion, observed, gradient=self.gradient, **how)
 
     def _how(self) -> dict[str, Any]:
         return {"dt": self.dt, "steps": len(self.observed.values) - 1, "substeps": self.substeps}
@@ -158,21 +163,8 @@ class Problem:
             return z0[None]
         return self.motion.rollout(z0, gradient=self.gradient, **self._how())
 
-    def jacobians(self, z0: Tensor) -> Tensor:
-        """Jacobians of the states in the starts, shape (time, batch, 2*dim, 2*dim).
-
-        Examples
-        --------
-        >>> import torch, srnn
-        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog")
-        >>> problem = Problem(motion, Observed(torch.zeros(3, 1, 2), torch.ones(3, 1, 2)), dt=2.0)
-        >>> problem.jacobians(torch.tensor([[1.0, 0.0]])).shape
-        torch.Size([3, 1, 2, 2])
-        """
-        return self.states_and_jacobians(z0)[1]
-
     def states_and_jacobians(self, z0: Tensor) -> tuple[Tensor, Tensor]:
-        """Give both, without a graph.
+        """Rollouts and their Jacobians in the starts, (time, batch, 2*dim, 2*dim), without a graph.
 
         Examples
         --------
@@ -259,3 +251,218 @@ class Problem:
         size = max(1, _JACOBIAN_NUMBERS // (time * two_d * two_d))
         with torch.no_grad():
             return Normal(*self._piecewise(work, z0, size, ((), (two_d,), (two_d, two_d))))
+
+
+class Solution:
+    """States with all that is known about them, filled in as trajectories come to their end.
+
+    Parameters
+    ----------
+    start : Tensor, shape (batch, 2*dim)
+    loss : Tensor, shape (batch,)
+        At the start.
+
+    Attributes
+    ----------
+    states, loss, iterations, status : Tensor
+        An entry a trajectory; a status is an :class:`srnn.iso.IsoStatus`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = Solution(torch.zeros(3, 2), loss=torch.ones(3))
+    >>> found.status, found.iterations
+    (tensor([1, 1, 1]), tensor([0, 0, 0]))
+    """
+
+    def __init__(self, start: Tensor, loss: Tensor) -> None:
+        count, device = len(start), start.device
+        self.states = start.clone()
+        self.loss = loss.clone()
+        self.iterations = torch.zeros(count, dtype=torch.int64, device=device)
+        self.status = torch.full_like(self.iterations, int(IsoStatus.MAX_ITERATIONS))
+
+
+def default_tolerance(dtype: torch.dtype) -> float:
+    """Relative decrease of a loss that counts as none, by the dtype of the states."""
+    return 1e-6 if dtype == torch.float32 else 1e-10
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to minimise the losses of a :class:`srnn.iso.Problem` in the starts.
+
+    Parameters
+    ----------
+    run : callable
+        ``run(problem, start, max_iterations=, tolerance=)`` gives a
+        :class:`srnn.iso.Solution`, which is nowhere worse than the start.
+    iterations : int
+        How many there are at most.
+    tolerance : callable
+        The dtype of the states to the tolerance.
+    beside : dict
+        Settings of `run` where it is called before each epoch of a training: one step may be
+        enough there.
+
+    Examples
+    --------
+    >>> import srnn
+    >>> srnn.iso.METHODS["scipy"].iterations
+    10
+    """
+
+    run: Callable[..., Solution]
+    iterations: int
+    tolerance: Callable[[torch.dtype], float] = default_tolerance
+    beside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def solve(self, problem: Problem, start: Tensor, **settings: Any) -> Solution:
+        """Minimise, by default as far as a user wants it; of a setting None is the default.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> seen = srnn.data.residual.Observed(torch.ones(3, 1, 2), torch.ones(3, 1, 2))
+        >>> rest = srnn.fields.VectorField(torch.zeros_like, dim=1)  # nothing moves it
+        >>> problem = Problem(srnn.motion.motion.as_motion(rest, "rk4"), seen, dt=0.1)
+        >>> srnn.iso.METHODS["gauss-newton"].solve(problem, torch.zeros(1, 2)).states
+        tensor([[1., 1.]])
+        """
+        how = {"max_iterations": self.iterations, "tolerance": self.tolerance(start.dtype)}
+        how |= {name: value for name, value in settings.items() if value is not None}
+        return self.run(problem, start, **how)
+
+
+# -- Gauss-Newton steps, for each trajectory with its own damping and its own end ------------------
+
+_FIRST_DAMPING, _LARGEST_DAMPING = 1e-3, 1e9
+
+
+def gauss_newton(
+    problem: Problem,
+    start: Tensor,
+    *,
+    max_iterations: int,
+    tolerance: float,
+    enough: int | None = None,
+) -> Solution:
+    """Minimise each trajectory's loss by Levenberg's and Marquardt's damped Gauss-Newton steps.
+
+    A step that does not lower its trajectory's loss, or leaves the finite numbers, is not taken,
+    and the next one is shorter.  So no result is worse than its start.  Of steps that are taken a
+    trajectory gets `enough`, where that is given: training goes on before it has arrived.
+    """
+    at = problem.normal(start)
+    solution = Solution(start, at.loss)
+    good = at.finite
+    solution.status[~good] = int(IsoStatus.NON_FINITE)
+    active = good.nonzero()[:, 0]
+    damping = torch.zeros_like(at.loss, dtype=torch.float64)
+    wild = torch.zeros_like(good)  # whether the last trial not taken left the finite numbers
+    steps_taken = torch.zeros_like(solution.iterations)
+    rounding = problem.observed.rounding
+    for tried in range(max_iterations + 1):
+        now = at.take(active)
+        step, promise = _step(now, torch.zeros_like(damping[active]), start.dtype)
+        # The full step's promise, also where a shorter one is tried: that promises less and less.
+        arrived = promise <= tolerance * now.loss.double() + rounding[active]
+        solution.status[active[arrived]] = int(IsoStatus.CONVERGED)
+        active, step, promise = active[~arrived], step[~arrived], promise[~arrived]
+        if not len(active) or tried == max_iterations:
+            break
+        short = damping[active] > 0
+        step[short] = _step(at.take(active[short]), damping[active[short]], start.dtype)[0]
+        trial = solution.states[active] + step
+        part = problem.take(active)
+        new = part.normal(trial)
+        finite = new.finite
+        better = finite & (new.loss < at.loss[active])
+        taken = active[better]
+        solution.iterations[active] += 1
+        solution.states[taken] = trial[better]
+        hidden = finite & ~better & (promise <= part.observed.blur(at.loss[active]))
+        at.put(taken, new.take(better.nonzero()[:, 0]))
+        wild[active[~better]] = ~finite[~better]
+        eased = torch.where(damping[active] > 10 * _FIRST_DAMPING, damping[active] / 10, 0.0)
+        raised = (10 * damping[active]).clamp_min(_FIRST_DAMPING)
+        damping[active] = torch.where(better, eased, raised)
+        stuck = damping[active] > _LARGEST_DAMPING
+        solution.status[active[stuck]] = int(IsoStatus.STALLED)
+        solution.status[active[stuck & wild[active]]] = int(IsoStatus.NON_FINITE)
+        # What is left to gain is less than rounding of the states does to the loss.
+        solution.status[active[hidden]] = int(IsoStatus.CONVERGED)
+        steps_taken[taken] += 1
+        done = stuck | hidden
+        if enough is not None:
+            done = done | (steps_taken[active] >= enough)
+        active = active[~done]
+    solution.status[active[wild[active] & (damping[active] > 0)]] = int(IsoStatus.NON_FINITE)
+    solution.loss = at.loss
+    return solution
+
+
+def _step(at: Normal, damping: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return steps, and by how much they lower the loss if the states are linear in the start.
+
+    The damping is in units of the diagonal, so that a coordinate's own unit plays no part.
+    """
+    matrix, gradient = at.matrix.double(), at.gradient.double()
+    unit, size = equilibrated(matrix)
+    unit.diagonal(dim1=-2, dim2=-1).add_(damping[:, None])
+    slope = gradient / size
+    factor, free = cholesky(unit, dtype)
+    step = -torch.cholesky_solve(slope[..., None], factor)[..., 0] / size
+    some = free.nonzero()[:, 0]
+    if len(some):
+        step[some] = -_least_norm(unit[some], slope[some], size[some], dtype)
+    quadratic = (step[:, None, :] @ matrix @ step[..., None])[:, 0, 0]
+    promise = -(2 * (gradient * step).sum(dim=-1) + quadratic)
+    return step.to(dtype), promise
+
+
+def _least_norm(unit: Tensor, slope: Tensor, size: Tensor, dtype: torch.dtype) -> Tensor:
+    """Solve singular equations; of all solutions, the one that is shortest in the state's units."""
+    values, vectors, seen = directions(unit, dtype)
+    inverse = torch.where(seen, 1 / torch.where(seen, values, 1.0), 0.0)
+    found = vectors @ (inverse[..., None] * (vectors.mT @ slope[..., None])) / size[..., None]
+    # Take out what lies along the free directions, which in the state's units are oblique.
+    free = torch.where(seen[:, None, :], 0.0, vectors / size[..., None])
+    length = free.norm(dim=1, keepdim=True)
+    free = free / torch.where(length > 0, length, 1.0)
+    least: Tensor = found - free @ (torch.linalg.pinv(free) @ found)
+    return least[..., 0]
+
+
+def rank_tolerance(dtype: torch.dtype, two_d: int) -> float:
+    """Relative size below which an eigenvalue of a matrix of sums of F^T F is nothing but rounding.
+
+    The sums are of products of numbers of `dtype`, whatever they are added up in.
+    """
+    return 10 * two_d * torch.finfo(dtype).eps
+
+
+def equilibrated(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the matrix with ones on its diagonal, and the roots of the diagonal that it had.
+
+    In these units a coordinate's own unit plays no part.  Zeros on the diagonal stay.
+    """
+    size = matrix.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    size = torch.where(size > 0, size, 1.0)
+    return matrix / size[:, :, None] / size[:, None, :], size
+
+
+def cholesky(unit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return Cholesky factors, the identity for matrices without full rank, and which those are."""
+    factor, info = torch.linalg.cholesky_ex(unit)
+    pivots = factor.diagonal(dim1=-2, dim2=-1).square().amin(dim=-1)
+    free = (info != 0) | ~(pivots > rank_tolerance(dtype, unit.shape[-1]))
+    eye = torch.eye(unit.shape[-1], dtype=unit.dtype, device=unit.device)
+    return torch.where(free[:, None, None], eye, factor), free
+
+
+def directions(unit: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Return eigenvalues, eigenvectors and which of them the observations see."""
+    values, vectors = torch.linalg.eigh(unit)
+    tolerance = rank_tolerance(dtype, unit.shape[-1])
+    return values, vectors, values > tolerance * values.amax(dim=-1, keepdim=True).clamp_min(0)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from srnn._types import TrajectoryValues
-from srnn.motion._autograd import differentiates
+from srnn.motion.fields import differentiates
 from srnn.motion.integrators import Integrator
 from srnn.motion.rollout import rollout
 from srnn.nn import QuadraticH

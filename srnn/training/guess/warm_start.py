@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from srnn import _checks
 from srnn._types import TrajectoryValues
-from srnn.data._gaps import interpolated
+from srnn.data.residual import interpolated
 from srnn.data.trajectories import Trajectories
 from srnn.motion import integrators
 from srnn.motion.fields import learns

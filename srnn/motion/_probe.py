@@ -1,70 +1,19 @@
-"""What autograd asks: of where work is done that differentiates, and of a motion of a user's own.
+"""Whether a Hamiltonian or a field of a user's own gives what a motion is made of: asked once.
 
 A mean over the batch, an axis too many or a detached result would else give another motion without
-a word; such a motion is looked at once.
+a word.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from srnn import _checks
-from srnn.motion.fields import VectorField, innermost, network_in
+from srnn.motion.fields import VectorField, differentiates, innermost
 
-__all__ = ["check_motion", "check_trainable", "differentiates"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def differentiates(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function work alike under no_grad, set_grad_enabled(False) and inference_mode.
-
-    What inference mode made, autograd refuses for good: of such tensors the function gets copies,
-    and networks get equal weights of the ordinary kind in their place.
-
-    Examples
-    --------
-    >>> import torch
-    >>> @differentiates
-    ... def slope(x):
-    ...     x = x.detach().requires_grad_()
-    ...     return torch.autograd.grad(x.square(), x)[0]
-    >>> with torch.inference_mode():
-    ...     slope(torch.tensor(3.0))
-    tensor(6.)
-    """
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with torch.inference_mode(False), torch.enable_grad():
-            given: Any = [_ordinary(x) for x in args]
-            named: Any = {name: _ordinary(x) for name, x in kwargs.items()}
-            return function(*given, **named)
-
-    return wrapped
-
-
-def _ordinary(thing: Any) -> Any:
-    if isinstance(thing, Tensor):
-        return thing.clone() if thing.is_inference() else thing
-    net = network_in(thing)
-    if net is not None and any(x.is_inference() for x in (*net.parameters(), *net.buffers())):
-        made: dict[Tensor, Tensor] = {}  # a tensor under two names stays one
-        for module in net.modules():
-            own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-            for name, x in own:
-                if x.is_inference() and x not in made:
-                    made[x] = x.detach().clone()
-                    if isinstance(x, nn.Parameter):
-                        made[x] = nn.Parameter(made[x], x.requires_grad)
-                setattr(module, name, made.get(x, x))
-    return thing
-
+__all__ = ["check_motion"]
 
 _FINE: WeakSet[Any] = WeakSet()  # what has been found in order, so that it is asked once
 
@@ -86,7 +35,7 @@ def check_motion(field: Any, z: Tensor) -> None:
         a state's result depends on the states beside it.
     """
     inner = innermost(field)[0]
-    if type(inner).__module__.startswith("srnn.") or not z.numel() or _checks.transformed(z):
+    if not z.numel() or _checks.transformed(z):
         return
     try:
         if inner in _FINE:
@@ -97,16 +46,6 @@ def check_motion(field: Any, z: Tensor) -> None:
         if "weak reference" not in str(error) and "unhashable" not in str(error):
             raise
         _check(field, inner, z)  # it cannot be remembered
-
-
-@torch.enable_grad()
-def check_trainable(field: Any, net: torch.nn.Module, z: Tensor) -> None:
-    """Refuse a network whose parameters its motion does not depend on."""
-    if not field(z.detach().clone()).requires_grad:  # autograd refuses what inference mode made
-        raise TypeError(
-            f"The motion that {type(net).__name__} gives does not depend on a parameter that is "
-            "to learn. Does it detach its result, or compute it outside of PyTorch?"
-        )
 
 
 @differentiates
