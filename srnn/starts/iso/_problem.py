@@ -284,7 +284,13 @@ class Solution:
 
 
 def default_tolerance(dtype: torch.dtype) -> float:
-    """Relative decrease of a loss that counts as none, by the dtype of the states."""
+    """Relative decrease of a loss that counts as none, by the dtype of the states.
+
+    Examples
+    --------
+    >>> default_tolerance(torch.float32), default_tolerance(torch.float64)
+    (1e-06, 1e-10)
+    """
     return 1e-6 if dtype == torch.float32 else 1e-10
 
 
