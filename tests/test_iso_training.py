@@ -94,7 +94,7 @@ def test_a_recurrent_networks_starts_need_no_jacobians_of_all_windows(
 ) -> None:
     """They take hundreds of times what a gradient takes."""
     windows: list[int] = []
-    jacobians = Problem.jacobians
+    jacobians = Problem.states_and_jacobians
 
     def counted(self: Problem, z0: torch.Tensor) -> Any:
         windows.append(len(z0))
@@ -103,7 +103,7 @@ def test_a_recurrent_networks_starts_need_no_jacobians_of_all_windows(
     def never(*_: Any) -> Any:
         raise AssertionError("the normal equations of all windows")
 
-    monkeypatch.setattr(Problem, "jacobians", counted)
+    monkeypatch.setattr(Problem, "states_and_jacobians", counted)
     monkeypatch.setattr(Problem, "normal", never)
     model = srnn.Model(NETS[name][0](), None, generator=seeded(0))
     data = observed(300, steps=4, noise=0.1)
