@@ -358,6 +358,7 @@ def test_a_file_of_before_there_was_iso_is_read(tmp_path, noisy):
     srnn.checkpoint.write(tmp_path / "old", tensors, header)
     loaded = srnn.load(tmp_path / "old")
     assert (loaded.iso, loaded.noise) == (False, None)
+    assert torch.equal(loaded.scale.factor, model.scale.factor)
     old, new = (m.predict(noisy, steps=5, iso=True).values for m in (loaded, model))
     torch.testing.assert_close(old, new, rtol=0, atol=1e-9)
 
@@ -439,10 +440,7 @@ def states_of_size(size, dtype=torch.float64):
         (lambda: srnn.SRNN(1, 4).recipe(learning_rate=10**400), "got an integer of 1329 bits"),
         *(
             (lambda use=use, data=data: use(data), r"Expected the positions and the momenta of `")
-            for data in (
-                *(states_of_size(1e200), states_of_size(1e-300)),
-                *(states_of_size(size, torch.float32) for size in (1e25, 1e-25)),
-            )
+            for data in (*(states_of_size(1e200), states_of_size(1e-300)),)
             for use in (
                 lambda data: srnn.SRNN(1, 4, dtype=data.values.dtype).fit(data, progress=False),
                 lambda data: srnn.iso.optimise_initial_state(SPRING, data),

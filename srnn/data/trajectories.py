@@ -806,6 +806,7 @@ def _padded(tensor: Tensor, states: int) -> Tensor:
 
 def _warn_of_axes(values: Tensor) -> None:
     """Say so if the second axis looks like time and the first does not."""
+    values = values.double()
 
     def roughness(axis: int) -> float:
         # Mean square of a step over the variance: 2 for numbers in no order, near 0 for motion.

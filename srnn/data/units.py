@@ -1,13 +1,14 @@
 r"""Units: the network sees numbers of order one, whatever the data's units are.
 
-With :math:`Q = (q - a)/s_q`, :math:`P = (p - b)/s_p` and :math:`\tau = t/s_t`, Hamilton's
-equations keep their form under
+With :math:`Q_i = (q_i - \bar q_i)/a_i`, :math:`P_i = (p_i - \bar p_i)/b_i` and
+:math:`\tau = t/s`, Hamilton's equations keep their form where the unit of action
+:math:`c = a_i b_i` is the same for all i, under
 
-.. math:: H(q, p) = \frac{s_q s_p}{s_t}\,\hat H(Q, P).
+.. math:: H(q, p) = \frac{c}{s} \hat H(Q, P).
 
-One factor for all positions and one for all momenta keep the change of coordinates canonical up to
-the constant in front; a shift always is.  An integrator does the same to :math:`\hat H` with step
-:math:`\Delta t / s_t` as to H with step :math:`\Delta t`.
+So each position has a unit of its own, and its momentum the unit that goes with it: what is learnt
+does not depend on which units the data are in, coordinate by coordinate.  An integrator does the
+same to :math:`\hat H` with step :math:`\Delta t / s` as to H with step :math:`\Delta t`.
 """
 
 from dataclasses import dataclass
@@ -21,17 +22,19 @@ from srnn import _checks
 from srnn._types import State
 from srnn.data.trajectories import Trajectories
 
-__all__ = ["Units", "inverse_mass"]
+__all__ = ["Units", "inverse_mass", "moderating"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Units:
     """The change from the data's units to the network's.
 
     Parameters
     ----------
-    q, p, time : float
-        Units of position, momentum and time.
+    q, p : float, or dim of them
+        Units of each position and of each momentum; kept as a tensor of shape (dim,), float64.
+    time : float
+        Unit of time.
     shift : Tensor, shape (2*dim,)
         Origin of phase space.
 
@@ -43,8 +46,8 @@ class Units:
     [2.0, 3.0]
     """
 
-    q: float
-    p: float
+    q: Any
+    p: Any
     time: float
     shift: Tensor
 
@@ -61,50 +64,91 @@ class Units:
         return cls(1.0, 1.0, 1.0, torch.zeros(2 * dim, dtype=like.dtype, device=like.device))
 
     @classmethod
-    def of(cls, data: Trajectories, *, centre_momenta: bool = True) -> "Units":
+    def of(cls, data: Trajectories, *, isotropic: bool = False) -> "Units":
         """Units in which the data's spread and rate of change are of order one.
 
-        The rate comes from straight lines fitted to runs of up to five states, which noise
-        disturbs less than differences of neighbours.
+        In them a position spreads as much as its momentum, and the product of both is 1 in the mean
+        over the coordinates.  The rate comes from straight lines fitted to runs of up to five
+        states, which noise disturbs less than differences of neighbours.
 
         Parameters
         ----------
         data : Trajectories
-        centre_momenta : bool
-            Move the origin to the mean momentum; without it, momentum zero stays where it is.
+        isotropic : bool
+            One unit for all positions and one for all momenta, and momentum zero stays where it is:
+            for what looks at distances and directions.
 
         Examples
         --------
         >>> import srnn
         >>> spring = srnn.systems.MassSpring(mass=1.0, stiffness=100.0)  # ten radians a second
         >>> units = Units.of(spring.simulate(8, steps=200, dt=0.01))
-        >>> round(units.time, 2), round(units.p / units.q)
+        >>> round(units.time, 2), round(float(units.p / units.q))
         (0.1, 10)
         """
         values = data.values.double()
         shift = values.nanmean(dim=(0, 1))
-        if not centre_momenta:
+        if isotropic:
             shift[data.dim :] = 0
-        spread = [_rms(half) for half in _checks.halves(values - shift)]
+        spread = (values - shift).square().nanmean(dim=(0, 1))
+        if isotropic:
+            spread = torch.cat([half.mean().expand_as(half) for half in _checks.halves(spread)])
+        q, p = _checks.halves(torch.where(spread > 0, spread, 1.0).sqrt())
+        moves = (_checks.halves(spread)[0] > 0) & (_checks.halves(spread)[1] > 0)
+        # What stands still in q or in p has the ratio of the others' units.
+        some = moves if bool(moves.any()) else torch.ones_like(moves)
+        ratio = torch.where(some, q / p, (q / p)[some].log().mean().exp())
+        action = (q * p)[some].mean()
+        factor = torch.cat(((action * ratio).sqrt(), (action / ratio).sqrt()))
         slopes = _slopes(values, data.dt)[0]
-        rates = [
-            _rms(half) / size for half, size in zip(_checks.halves(slopes), spread, strict=True)
-        ]
+        halves = zip(
+            _checks.halves(slopes / factor), _checks.halves((values - shift) / factor), strict=True
+        )
+        rates = [_rms(slope) / _rms(half) for slope, half in halves]
         rate = (rates[0] * rates[1]) ** 0.5
-        return cls(spread[0], spread[1], 1 / rate, shift.to(data.values))
+        return cls(*_checks.halves(factor), 1 / rate, shift.to(data.values))
 
     def __post_init__(self) -> None:
-        if self.shift.is_inference():  # units may outlive the inference mode that they are made in
-            with torch.inference_mode(False):
+        with torch.inference_mode(False):  # units may outlive the mode that they are made in
+            if self.shift.is_inference():
                 object.__setattr__(self, "shift", self.shift.clone())
+            dim = len(self.shift) // 2
+            for name in ("q", "p"):
+                given = torch.as_tensor(getattr(self, name), dtype=torch.float64).detach().cpu()
+                if given.shape not in ((), (1,), (dim,)):
+                    raise ValueError(
+                        f"Expected one unit `{name}`, or {dim} of them; got {tuple(given.shape)}."
+                    )
+                object.__setattr__(self, name, given.expand(dim).clone())
+
+    @property
+    def action(self) -> float:
+        """Unit of action, position times momentum, the same for all coordinates.
+
+        Raises
+        ------
+        ValueError
+            If it is not: Hamilton's equations do not keep their form in such units.
+
+        Examples
+        --------
+        >>> import torch
+        >>> Units(q=[2.0, 0.5], p=[1.0, 4.0], time=1.0, shift=torch.zeros(4)).action
+        2.0
+        """
+        products = self.q * self.p
+        if not torch.allclose(products, products[:1], rtol=1e-6, atol=0.0):
+            raise ValueError(
+                "Expected units whose products q * p are all the same, which Hamilton's equations "
+                f"ask for; got {products.tolist()}."
+            )
+        return float(products[0])
 
     @cached_property
     @torch.inference_mode(False)  # as it stays
     def factor(self) -> Tensor:
         """Unit of each coordinate, shape (2*dim,); made once, in the dtype of `shift`."""
-        dim = len(self.shift) // 2
-        units = torch.tensor([self.q] * dim + [self.p] * dim, dtype=torch.float64)
-        return units.to(self.shift)
+        return torch.cat((self.q, self.p)).to(self.shift)
 
     def encode(self, z: State) -> State:
         """From the data's units to the network's.
@@ -148,6 +192,20 @@ class Units:
             derivatives=None if derivatives is None else derivatives * (self.time / self.factor),
         )
 
+    def within(self, outer: Tensor) -> "Units":
+        """Make the units that change from states over `outer` instead, one size a coordinate.
+
+        Examples
+        --------
+        >>> import torch
+        >>> units = Units(q=6.0, p=1.0, time=1.0, shift=torch.zeros(2))
+        >>> units.within(torch.tensor([2.0, 1.0])).encode(torch.tensor([3.0, 1.0])).tolist()
+        [1.0, 1.0]
+        """
+        outer = outer.double().cpu()
+        q, p = _checks.halves(torch.cat((self.q, self.p)) / outer)
+        return Units(q, p, self.time, (self.shift.double().cpu() / outer).to(self.shift))
+
     def to(self, *args: Any, **kwargs: Any) -> "Units":
         """Convert dtype or device.
 
@@ -174,6 +232,37 @@ class Units:
         """
         alike = self.shift.device == z.device and self.shift.dtype == z.dtype
         return self if alike else self.to(z)
+
+
+# Between its inverse and this the numbers of a float32 have squares and sums of them to spare.
+_MODERATE = 2.0**16
+
+
+def moderating(size: Tensor) -> Tensor:
+    """Powers of two that bring sizes to order one: 1 where they are moderate as they are.
+
+    Dividing by them changes no digit of a number.
+
+    Parameters
+    ----------
+    size : Tensor
+        Not negative; 0 is moderate.
+
+    Returns
+    -------
+    Tensor, same shape
+        float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> moderating(torch.tensor([0.0, 3.0, 2.0**40, 1e-12])).log2()
+    tensor([  0.,   0.,  40., -40.], dtype=torch.float64)
+    """
+    size = size.double()
+    known = (size > 0) & torch.isfinite(size)
+    power = torch.exp2(torch.where(known, size, 1.0).log2().round())
+    return torch.where(known & ((size < 1 / _MODERATE) | (size > _MODERATE)), power, 1.0)
 
 
 def inverse_mass(data: Trajectories) -> float:

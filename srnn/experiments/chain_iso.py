@@ -145,8 +145,16 @@ def models(
         "best_epoch": history.best_epoch,
         "stopped": history.stopped,
         "held_out_loss": min(history.validation_loss, default=None),
-        "noise": model.noise,
+        "noise": _means(model.noise),
     }
+
+
+def _means(noise: tuple[float, ...] | None) -> list[float] | None:
+    """Give the root mean square of the noise of positions, and of momenta."""
+    if noise is None:
+        return None
+    halves = torch.tensor(noise).unflatten(0, (2, MASSES)).square().mean(dim=1).sqrt()
+    return [float(sigma) for sigma in halves]
 
 
 def main() -> None:

@@ -27,8 +27,14 @@ class Fitted:
         Whether initial states were optimised.
     substeps : int
         Integrator steps between two observed states.
-    noise : (float, float) or None
-        Standard deviations of the noise of positions and of momenta, in the units of the data.
+    noise : tuple of 2*dim float, or None
+        Standard deviation of each coordinate's noise, in the units of the data; of a pair, the
+        first is that of all positions, the second of all momenta.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `noise` is not as many positive numbers.
 
     Examples
     --------
@@ -41,7 +47,21 @@ class Fitted:
     dt: float | None = None
     iso: bool = False
     substeps: int = 1
-    noise: tuple[float, float] | None = None
+    noise: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.noise is None:
+            return
+        dim = len(self.units.shift) // 2
+        if not isinstance(self.noise, (list, tuple)) or len(self.noise) not in (2, 2 * dim):
+            raise TypeError(
+                f"Expected `noise` to be {2 * dim} numbers, or a pair, of q and of p; got "
+                f"{self.noise!r}."
+            )
+        numbers = [positive(sigma, "noise") for sigma in self.noise]
+        if len(numbers) == 2:
+            numbers = [numbers[0]] * dim + [numbers[1]] * dim
+        object.__setattr__(self, "noise", tuple(numbers))
 
     def header(self) -> dict[str, Any]:
         """Describe it as JSON, all but the origin of the units, which is a tensor.
@@ -50,19 +70,26 @@ class Fitted:
         --------
         >>> import srnn
         >>> srnn.SRNN(dim=1, hidden=4).fitted.header()["scale"]
-        {'q': 1.0, 'p': 1.0, 'time': 1.0}
+        {'q': [1.0], 'p': [1.0], 'time': 1.0}
         """
         return {
             "dt": self.dt,
             "iso": self.iso,
             "substeps": self.substeps,
             "noise": self.noise,
-            "scale": {"q": self.units.q, "p": self.units.p, "time": self.units.time},
+            "scale": {
+                "q": self.units.q.tolist(),
+                "p": self.units.p.tolist(),
+                "time": self.units.time,
+            },
         }
 
     @classmethod
     def from_header(cls, header: dict[str, Any], shift: Tensor) -> "Fitted":
-        """Build what :meth:`header` described; files of before have no `iso` to `noise`.
+        """Build what :meth:`header` described.
+
+        Files of before have no `iso` to `noise`, or one unit and one noise for all positions, and
+        for all momenta.
 
         Raises
         ------
@@ -76,17 +103,21 @@ class Fitted:
         >>> Fitted.from_header(fitted.header(), fitted.units.shift).iso
         False
         """
-        for name in ("q", "p", "time"):
-            positive(header["scale"][name], f"scale.{name}")
+        scale, dim = header["scale"], len(shift) // 2
+        q, p = (_each(scale[name], f"scale.{name}", dim) for name in ("q", "p"))
         dt, noise = header["dt"], header.get("noise")
-        if noise is not None and (not isinstance(noise, (list, tuple)) or len(noise) != 2):
-            raise TypeError(
-                f"Expected `noise` to be a pair of numbers, of q and of p; got {noise!r}."
-            )
         return cls(
-            Units(**header["scale"], shift=shift),
+            Units(q, p, positive(scale["time"], "scale.time"), shift),
             None if dt is None else positive(dt, "dt"),
             bool(_checks.choice(header.get("iso", False), "iso", (True, False))),
             moderate(header.get("substeps", 1), "substeps"),
-            None if noise is None else (positive(noise[0], "noise"), positive(noise[1], "noise")),
+            noise,
         )
+
+
+def _each(value: Any, name: str, dim: int) -> list[float]:
+    """Give a positive number for each coordinate, where a file has one for all or as many."""
+    numbers = value if isinstance(value, list) else [value]
+    if len(numbers) not in (1, dim):
+        raise TypeError(f"Expected `{name}` to be {dim} numbers, or one for all; got {value!r}.")
+    return [positive(number, name) for number in numbers]

@@ -90,9 +90,10 @@ class Model:
         Whether :meth:`fit` optimised initial states; :meth:`predict` then does so too.
     substeps : int
         Integrator steps between two observed states in :meth:`fit`; the default of what follows.
-    noise : (float, float) or None
-        Standard deviations of the observation noise of positions and of momenta, in the units of
-        the data, as a fit with ISO estimated them.
+    noise : tuple of 2*dim float, or None
+        Standard deviation of the noise of each coordinate, in the units of the data, as a fit with
+        ISO estimated it; set to a pair, the first is that of all positions, the second of all
+        momenta.
 
     Examples
     --------
@@ -110,7 +111,7 @@ class Model:
     dt: _Left[float | None] = _Left("dt")
     iso: _Left[bool] = _Left("iso")
     substeps: _Left[int] = _Left("substeps")
-    noise: _Left[tuple[float, float] | None] = _Left("noise")
+    noise: _Left[tuple[float, ...] | None] = _Left("noise")
 
     def __init__(
         self,
@@ -413,17 +414,17 @@ class Model:
         return windows, watched, generator, started
 
     def _set_noise(self, windows: Trajectories, recipe: Recipe) -> None:
-        """Estimate the noise of positions and momenta from what the trained model leaves."""
+        """Estimate the noise of each coordinate from what the trained model leaves."""
         if recipe.iso is None:
             return
         starts = Starts(self.net, self._step(self.integrator), windows.values, windows.dt, recipe)
         starts.settle()
-        sizes = starts.variances().sqrt().double() * self.scale.factor
-        sigma_q, sigma_p = (float(x.square().mean().sqrt()) for x in _checks.halves(sizes))
+        sizes = starts.variances().double().sqrt()
         if recipe.noise == "equal":
-            sigma_q = sigma_p = ((sigma_q**2 + sigma_p**2) / 2) ** 0.5
-        finite = math.isfinite(sigma_q) and math.isfinite(sigma_p)
-        self.noise = (sigma_q, sigma_p) if finite and min(sigma_q, sigma_p) > 0 else None
+            sizes = sizes.square().mean().sqrt().expand_as(sizes)
+        noise = (sizes.cpu() * torch.cat((self.scale.q, self.scale.p))).tolist()
+        good = all(math.isfinite(sigma) and sigma > 0 for sigma in noise)
+        self.noise = tuple(noise) if good else None
 
     def _check_fit(
         self,

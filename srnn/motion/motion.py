@@ -1,7 +1,7 @@
 """What takes one state to the next, in the data's units."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -36,8 +36,8 @@ class Motion:
         The only time step that the net knows, in the data's unit of time.
     substeps : int
         Integrator steps between two observed states, unless a call says another number.
-    noise : (float, float), optional
-        Standard deviations of the noise of positions and of momenta, where they are known.
+    noise : tuple of 2*dim float, optional
+        Standard deviation of each coordinate's noise, where it is known.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class Motion:
     units: Units | None = None
     spacing: float | None = None
     substeps: int = 1
-    noise: tuple[float, float] | None = None
+    noise: tuple[float, ...] | None = None
 
     @property
     def dim(self) -> int:
@@ -190,6 +190,21 @@ class Motion:
         start = units.encode(z0)
         states, jacobians = flow_map(self.net, self.step, start, dt=dt / units.time, **how)
         return units.decode(states), jacobians * (units.factor[:, None] / units.factor)
+
+    def within(self, size: Tensor) -> "Motion":
+        """Make the same motion of states over `size`, one number a coordinate.
+
+        Examples
+        --------
+        >>> import torch, srnn
+        >>> motion = Motion(srnn.systems.MassSpring(), "leapfrog").within(torch.tensor([4.0, 2.0]))
+        >>> motion.rollout(torch.tensor([[1.0, 0.0]]), dt=2.0, steps=1)[-1]  # as that from (4, 0)
+        tensor([[-1.,  0.]])
+        """
+        if bool((size == 1).all()):
+            return self
+        units = Units.identity(self.dim, size) if self.units is None else self.units
+        return replace(self, units=units.within(size))
 
     def check_spacing(self, dt: float) -> None:
         """Refuse a time step that the net has not learnt, where it knows one only.

@@ -47,25 +47,27 @@ class ScaledHamiltonian:
         """Energy of each state ``(..., 2*dim)``, shape ``(...)``, up to a constant."""
         z = _checks.state(z, "z", self.dim)
         s = self.scale.beside(z)
-        value: Tensor = (s.q * s.p / s.time) * self.hamiltonian(s.encode(z))
+        value: Tensor = (s.action / s.time) * self.hamiltonian(s.encode(z))
         return value
 
     def kinetic_gradient(self, p: Half) -> Half:
         """dH/dp of a separable H."""
         p = _checks.half(p, "p", self.dim)
         s = self.scale.beside(p)
-        inner = (p - s.shift[self.dim :]) / s.p
+        unit_q, unit_p = _checks.halves(s.factor)
+        inner = (p - s.shift[self.dim :]) / unit_p
         # Through a field, which differentiates an H that has no closed-form gradient.
         value: Tensor = self._separable().velocity(torch.zeros_like(p), inner)
-        return (s.q / s.time) * value
+        return (unit_q / s.time) * value
 
     def potential_gradient(self, q: Half) -> Half:
         """dH/dq of a separable H."""
         q = _checks.half(q, "q", self.dim)
         s = self.scale.beside(q)
-        inner = (q - s.shift[: self.dim]) / s.q
+        unit_q, unit_p = _checks.halves(s.factor)
+        inner = (q - s.shift[: self.dim]) / unit_q
         value: Tensor = self._separable().force(inner, torch.zeros_like(q))
-        return (-s.p / s.time) * value
+        return (-unit_p / s.time) * value
 
     def _separable(self) -> HamiltonianField:
         if not self.separable:

@@ -123,14 +123,14 @@ class Network(Configured):
         """
         return method
 
-    def units_for(self, data: Trajectories, *, centre_momenta: bool = True) -> Units | None:
+    def units_for(self, data: Trajectories, *, isotropic: bool = False) -> Units | None:
         """Choose units to be trained in; None for those of the data.
 
         Parameters
         ----------
         data : Trajectories
-        centre_momenta : bool
-            Whether the origin of momenta may move.
+        isotropic : bool
+            Whether all positions share a unit, and all momenta, and zero momentum stays.
 
         Examples
         --------
@@ -139,7 +139,7 @@ class Network(Configured):
         >>> round(srnn.HNet(1, 4).units_for(data).time, 1)  # one over the frequency
         0.5
         """
-        return Units.of(data, centre_momenta=centre_momenta) if self.scaled else None
+        return Units.of(data, isotropic=isotropic) if self.scaled else None
 
     def quadratic_parts(self) -> tuple[Any, Any] | None:
         """Give the quadratic forms of K(p) and of V(q) that the data can start, if there are any.

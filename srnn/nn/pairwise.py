@@ -87,16 +87,16 @@ class PairwiseH(Network, nn.Module):
         """Arguments that build this network again."""
         return {"bodies": self.bodies, "dimensions": self.dimensions, "hidden": list(self.hidden)}
 
-    def units_for(self, data: Trajectories, *, centre_momenta: bool = True) -> Units:
+    def units_for(self, data: Trajectories, *, isotropic: bool = True) -> Units:
         """Units of order one in which distances stay distances and bodies have mass one.
 
         One shift for all bodies, none of momenta, whose squares count; and the unit of time in
         which momenta are velocities, as in H before it has learnt anything.
         """
-        found = Units.of(data, centre_momenta=False)
+        found = Units.of(data, isotropic=True)
         middle = found.shift[: self.dim].unflatten(0, (self.bodies, self.dimensions)).mean(dim=0)
         shift = torch.cat((middle.repeat(self.bodies), found.shift[self.dim :]))
-        rate = inverse_mass(data) * found.p / found.q
+        rate = inverse_mass(data) * float(found.p[0] / found.q[0])
         return Units(found.q, found.p, 1 / rate if rate > 0 else found.time, shift)
 
     def _bodies(self, x: Half) -> Tensor:

@@ -106,12 +106,12 @@ class WalledH(Network, nn.Module):
 
     def step_for(self, method: Any, units: Units) -> Rebound:
         """Give the method, rebounding from the walls in the network's units."""
-        walls = ScaledWalls(self.walls, units.q, units.shift[: self.dim])
+        walls = ScaledWalls(self.walls, _pixel(units), units.shift[: self.dim])
         return Rebound(method, walls, rebounds=self.rebounds)
 
-    def units_for(self, data: Trajectories, *, centre_momenta: bool = True) -> Units | None:
-        """Give those of H, but for the origin of momenta, about which a reflection turns them."""
-        return asked(self.inner).units_for(data, centre_momenta=False)
+    def units_for(self, data: Trajectories, *, isotropic: bool = True) -> Units | None:
+        """Give those of H, alike in all directions: a reflection turns momenta about zero."""
+        return asked(self.inner).units_for(data, isotropic=True)
 
     def start_by(
         self,
@@ -173,6 +173,11 @@ class WalledH(Network, nn.Module):
         return next(self.parameters(), None)
 
 
+def _pixel(units: Units) -> float:
+    """Give the unit of positions, which walls have in common."""
+    return float(units.q[0])
+
+
 class ScaledWalls:
     r"""Walls for positions in units of `unit` pixels from `origin`.
 
@@ -230,7 +235,7 @@ def start(
             net,
             method,
             windows,
-            unit=units.q,
+            unit=_pixel(units),
             origin=units.shift[: net.dim],
             iterations=recipe.wall_steps,
             generator=generator,

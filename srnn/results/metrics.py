@@ -12,6 +12,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn._types import PerState, PerTrajectory
 from srnn.data.trajectories import Trajectories
+from srnn.data.units import moderating
 from srnn.motion.fields import weight_of
 
 __all__ = [
@@ -254,7 +255,7 @@ def valid_prediction_time(
             "The truth has gaps, through which no prediction can be followed: take "
             'against="clean" where it is known, or cut the trajectories at the gaps.'
         )
-    size = true.square().sum(dim=-1).mean(dim=0).sqrt()
+    size = _length(true).double().square().mean(dim=0).sqrt()
     # Multiplied out: a truth that rests at the origin has no size to divide by.
     good = _length(predicted - true) <= threshold * size
     valid = torch.cumprod(good.to(torch.int64), dim=0).sum(dim=0)
@@ -306,7 +307,8 @@ def angular_momentum(trajectories: Trajectories, bodies: int, dimensions: int = 
 
 
 def _length(difference: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(difference, dim=-1)
+    size = float(moderating(torch.nan_to_num(difference, posinf=0.0, neginf=0.0).abs().amax()))
+    length: Tensor = torch.linalg.vector_norm(difference / size, dim=-1) * size
     return length
 
 

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from srnn import _checks
 from srnn._types import TrajectoryValues
 from srnn.data.residual import Observed, interpolated, weights_of
 from srnn.motion.adjoint import Gradient
@@ -17,7 +16,7 @@ from srnn.starts.iso._problem import Problem, gauss_newton
 
 __all__ = ["ObservedStarts", "Starts", "noise_weights"]
 
-# No half counts for more than this many times the other: a half without noise is fitted ever more
+# No coordinate counts for more than this many times another: one without noise is fitted ever more
 # closely, and its residuals say less and less about the noise.
 _LARGEST_RATIO = 1e4
 # Windows that tell how much of the noise the starts take up: it hardly differs between them.
@@ -25,11 +24,11 @@ _SAMPLE = 64
 
 
 def noise_weights(squares: Tensor) -> Tensor:
-    r"""Weights of positions and momenta for noise of unequal size, by maximum likelihood.
+    r"""Weights of the coordinates for noise of unequal size, by maximum likelihood.
 
-    With the mean squared residuals :math:`s_q^2` and :math:`s_p^2` the likelihood of Gaussian noise
-    of two unknown sizes is largest where :math:`s_q s_p` is smallest.  Weighting the squares by
-    :math:`w_q = s_p/s_q` and :math:`w_p = s_q/s_p` makes their weighted mean equal to it.
+    With the mean squared residuals :math:`s_i` the likelihood of Gaussian noise of unknown sizes is
+    largest where :math:`\prod_i s_i` is smallest.  Weighting the squares by :math:`w_i = g / s_i`,
+    with their geometric mean g, makes their weighted mean equal to it.
 
     Parameters
     ----------
@@ -46,14 +45,12 @@ def noise_weights(squares: Tensor) -> Tensor:
     >>> noise_weights(torch.tensor([1.0, 4.0]))  # q is twice as exact as p
     tensor([2.0000, 0.5000])
     """
-    s_q, s_p = (float(half.double().mean()) for half in _checks.halves(squares))
-    if not (s_q + s_p > 0 and s_q + s_p < float("inf")):
+    sizes = squares.double()
+    if not bool((sizes >= 0).all() & torch.isfinite(sizes).all() & (sizes > 0).any()):
         return torch.ones_like(squares)
-    ratio = s_p / s_q if s_q > 0 else _LARGEST_RATIO
-    ratio = min(max(ratio, 1 / _LARGEST_RATIO), _LARGEST_RATIO)
-    dim = len(squares) // 2
-    halves = torch.tensor([ratio**0.5] * dim + [ratio**-0.5] * dim, dtype=torch.float64)
-    return halves.to(squares)
+    sizes = sizes.clamp_min(float(sizes.max()) / _LARGEST_RATIO)
+    weights = sizes.log().mean().exp() / sizes
+    return weights.to(squares)
 
 
 class Settings(Protocol):
@@ -337,8 +334,8 @@ class Starts(ObservedStarts):
     def score(self) -> float:
         """Loss at the present starts that does not depend on the weights.
 
-        For noise that is estimated it is the geometric mean of the mean squares of positions and of
-        momenta, the quantity that maximum likelihood makes small; else the mean square.
+        For noise that is estimated it is the geometric mean of the coordinates' mean squares, the
+        quantity that maximum likelihood makes small; else the mean square.
 
         Examples
         --------
@@ -351,13 +348,13 @@ class Starts(ObservedStarts):
         >>> round(starts.score(), 4)  # (0.2^2 + 0 + 0.2^2) / 6
         0.0133
         """
-        halves = [half.double().mean() for half in _checks.halves(self.squares())]
+        squares = self.squares().double()
         if self.recipe.noise == "estimated":
-            return float((halves[0] * halves[1]).sqrt())
-        return float((halves[0] + halves[1]) / 2)
+            return float(squares.log().mean().exp())
+        return float(squares.mean())
 
     def reweigh(self) -> None:
-        """Estimate the noise of positions and momenta from the present residuals.
+        """Estimate the noise of each coordinate from the present residuals.
 
         Examples
         --------

@@ -116,9 +116,9 @@ class Recipe:
         Epochs from one optimisation to the next; the paper's is 1.
     noise : {"estimated", "equal"}
         What is known of the noise when starts are optimised.  "equal": one standard deviation for
-        positions and momenta, in the units of training.  "estimated": one for each, taken from the
-        residuals before each optimisation, so that the half with less noise counts for more; this
-        is maximum likelihood, and does not depend on units.
+        all coordinates, in the units of training.  "estimated": one for each, taken from the
+        residuals before each optimisation, so that a coordinate with less noise counts for more;
+        this is maximum likelihood, and does not depend on units.
     start_noise : bool
         Without `iso`: rollouts begin at noisy states, so that their loss is smallest for an H that
         damps this noise, not for the true one.  Take off what it adds on average
@@ -386,7 +386,8 @@ def check_data(data: Any, dim: int, weight: Tensor | None, recipe: Recipe, name:
     if weight is None:
         raise ValueError("The model has no parameters to train.")
     _checks.same_as(data.values, name, weight, "model")
-    _checks.squarable(data.values, name)
+    # Units are found in float64; without them a loss is of the numbers as they are.
+    _checks.squarable(data.values.double() if recipe.scale else data.values, name)
     if data.status is not None and bool((data.status != 0).any()):
         raise ValueError(
             f"Expected `{name}` with status 0 throughout; {int((data.status != 0).sum())} "

@@ -159,7 +159,7 @@ def _checked(model: Any, data: Any) -> Trajectories:
         )
     if not isinstance(data, Trajectories):
         raise TypeError(f"Expected `data` to be srnn.Trajectories; got {type(data).__name__}.")
-    _checks.squarable(_checks.state(data.values, "data", model.dim), "data")
+    _checks.squarable(_checks.state(data.values, "data", model.dim).double(), "data")
     weight = weight_of(model.net)
     if weight is not None:
         _checks.same_as(data.values, "data", weight, "model")
@@ -220,10 +220,13 @@ def _residuals(
         nothing = ("sigma", "sigma_error", "sigma_q", "sigma_p", "condition_number")
         found |= dict.fromkeys(names, _UNKNOWN) | dict.fromkeys(nothing, math.nan)
         return found | {"degrees_of_freedom": 0, "rounding": False}
-    units = unit(model, values)
+    units = unit(model).to(values)
     fit = FittedResiduals(residuals / units, tangents[:, index])
-    ends = (units[0], units[-1])
-    q, p = (float(v.sqrt() * size) for v, size in zip(fit.variances(), ends, strict=True))
+    # Of all coordinates of a half, in the mean square: each has its own unit.
+    q, p = (
+        float(v.sqrt() * half.double().square().mean().sqrt())
+        for v, half in zip(fit.variances(), _checks.halves(units), strict=True)
+    )
     # Of both together, from the two apart: the fit may weigh them unequally, and then the mean
     # square of all residuals has no simple number of degrees of freedom.
     sigma = math.sqrt((q * q + p * p) / 2)
@@ -275,6 +278,6 @@ def _energy_drift(
         drift = metrics.energy_drift(moved, model.hamiltonian, relative=False)
         velocity, force = _checks.halves(model.field(states))
         q, p = _checks.halves(states - states.mean(dim=(0, 1)))
-        first_order = (velocity * p - force * q).sum(dim=-1)
-        scale = first_order.double().square().mean().sqrt().to(drift)
-    return drift / scale
+        first_order = (velocity.double() * p - force.double() * q).sum(dim=-1)
+        scale = first_order.square().mean().sqrt()
+    return (drift.double() / scale).to(drift)

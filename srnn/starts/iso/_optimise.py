@@ -8,6 +8,7 @@ from torch import Tensor
 from srnn import _checks
 from srnn.data.residual import Observed, weights_of
 from srnn.data.trajectories import Trajectories
+from srnn.data.units import moderating
 from srnn.motion.fields import differentiates
 from srnn.motion.motion import Motion, as_motion
 from srnn.nn.network import asked
@@ -70,7 +71,7 @@ def optimise_initial_state(
     weights : Tensor, optional
         Inverse variances of the noise up to a factor, for noise that is unequal; of shape (time,
         batch, 2*dim), or one that broadcasts to it, or (time, batch).  By default equal, but for a
-        model whose fit has estimated the noise of positions and of momenta.
+        model, whose fit has estimated the noise of each coordinate, or has at least found its unit.
     mask : Tensor of bool, optional
         True where there is an observation; shapes as for `weights`.
     initial : Tensor, shape (batch, 2*dim), optional
@@ -89,7 +90,8 @@ def optimise_initial_state(
     -------
     InitialStates
         ``states``, ``loss``, ``iterations``, ``status``, ``covariance`` and ``sigma``, an entry a
-        trajectory.  No state is worse than where it began.
+        trajectory.  No state is worse than where it began.  The units of the data play no part:
+        losses and covariances that their dtype cannot hold come in float64.
 
     Raises
     ------
@@ -114,10 +116,10 @@ def optimise_initial_state(
     asked(motion.net).check_iso()
     values, spacing, substeps = _observed(observed, dt, motion)
     if weights is None:
-        weights = noise_ratio(motion.noise, values)
+        weights = _noise_ratio(motion)
     if mask is None and isinstance(observed, Trajectories):
         mask = observed.observed
-    counts = weights_of(values, weights, mask)
+    counts = weights_of(values.double(), weights, mask)
     seen = (counts > 0) & torch.isfinite(values)
     if loss_from:  # state 0 is not in the sum, and is a good place to begin all the same
         counts = torch.cat((torch.zeros_like(counts[:1]), counts[1:]))
@@ -139,40 +141,75 @@ def optimise_initial_state(
         max_iterations = _checks.positive_int(max_iterations, "max_iterations")
     if tolerance is not None:
         tolerance = _checks.positive(tolerance, "tolerance")
-    problem = Problem(motion, Observed(values, counts), dt=spacing, substeps=substeps)
+    # Squares are taken of numbers of order one, whatever the units are.
+    size, gain = _sizes(motion, values, counts, start)
+    inner, outer = size.to(values), size[:, None] * size
+    counted = (counts * size.square() / gain).to(values)
+    problem = Problem(
+        motion.within(size), Observed(values / inner, counted), dt=spacing, substeps=substeps
+    )
+    start = start / inner
     check_differentiable(problem, start, method)
     solution = METHODS[method].solve(
         problem, start, max_iterations=max_iterations, tolerance=tolerance
     )
     matrix = problem.normal(solution.states).matrix
+    losses = gain * solution.loss.double()
     spread, noise, free = _covariance(
-        matrix, solution.loss, problem.observed.counted, sigma, solution.loss.dtype
+        matrix, losses, problem.observed.counted, sigma, solution.loss.dtype
     )
+    spread = spread * (outer / gain)
     arrived = solution.status == int(IsoStatus.CONVERGED)
     solution.status[free & arrived] = int(IsoStatus.UNDERDETERMINED)
     if bool(empty.any()):
         solution.status[empty] = int(IsoStatus.NO_POINTS)
-        solution.states[empty], solution.loss[empty] = torch.nan, torch.nan
+        solution.states[empty], losses[empty] = torch.nan, torch.nan
         noise[empty], spread[empty] = torch.nan, torch.nan
         spread.diagonal(dim1=-2, dim2=-1)[empty] = torch.inf
     return InitialStates(
-        states=solution.states,
-        loss=solution.loss,
+        states=solution.states * inner,
+        loss=_held(losses, losses, values.dtype),
         iterations=solution.iterations,
         status=solution.status,
-        covariance=spread.to(values.dtype),
+        covariance=_held(spread, spread.diagonal(dim1=-2, dim2=-1), values.dtype),
         sigma=noise.to(values.dtype),
     )
 
 
-def noise_ratio(noise: tuple[float, float] | None, values: Tensor) -> Tensor | None:
-    """Weight of each coordinate, 1 in the geometric mean, where the noise is known."""
-    if noise is None:
+def _noise_ratio(motion: Motion) -> Tensor | None:
+    """Weight of each coordinate, 1 in the geometric mean, where the noise is known.
+
+    Where it is not, a model's own units say what is large.
+    """
+    if motion.noise is not None:
+        size = torch.tensor(motion.noise, dtype=torch.float64)
+    elif motion.units is not None:
+        size = torch.cat((motion.units.q, motion.units.p))
+    else:
         return None
-    sigma_q, sigma_p = noise
-    dim = values.shape[-1] // 2
-    halves = [sigma_p / sigma_q] * dim + [sigma_q / sigma_p] * dim
-    return torch.tensor(halves, dtype=torch.float64).to(values)
+    return (2 * (size.log().mean() - size.log())).exp()
+
+
+def _sizes(motion: Motion, values: Tensor, weights: Tensor, start: Tensor) -> tuple[Tensor, float]:
+    """Sizes of the coordinates, and of the weights beside them, 1 where they are moderate.
+
+    Those of a model are of its units, so that what fits its data fits any.
+    """
+    if motion.units is None:
+        whole = torch.cat((values, start[None]))
+        size = moderating(whole.abs().amax(dim=(0, 1)))
+    else:
+        size = moderating(motion.units.beside(values).factor)
+    inside = weights * size.square()
+    return size, float(moderating(inside.amax()))
+
+
+def _held(numbers: Tensor, those: Tensor, dtype: torch.dtype) -> Tensor:
+    """Give numbers in a dtype where it can hold `those` of them, else in float64."""
+    info = torch.finfo(dtype)
+    some = those[torch.isfinite(those) & (those != 0)].abs()
+    fits = not len(some) or bool((some >= info.tiny).all() & (some <= info.max).all())
+    return numbers.to(dtype) if fits else numbers
 
 
 def _observed(observed: Any, dt: float | None, motion: Motion) -> tuple[Tensor, float, int]:
@@ -209,7 +246,7 @@ def _observed(observed: Any, dt: float | None, motion: Motion) -> tuple[Tensor, 
     weight = motion.weight
     if weight is not None:
         _checks.same_as(values, "observed", weight, "model")
-    _checks.squarable(values, "observed")
+    _checks.squarable(values.double(), "observed")
     return values.detach(), spacing, substeps
 
 

@@ -1,0 +1,199 @@
+"""The same answers in anyone's units: of every coordinate, of time, and in float32."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from helpers import F64, seeded
+from torch import Tensor
+
+import srnn
+from srnn.data.units import Units, moderating
+
+
+class Case(NamedTuple):
+    """Systems that know nothing of each other, observed in units of order one as one."""
+
+    systems: tuple[Any, ...]
+    dt: float
+    quadratic_only: bool
+
+    def draw(self, count: int, steps: int, seed: int) -> srnn.Trajectories:
+        each = [x.simulate(count, steps, self.dt, seeded(seed), dtype=F64) for x in self.systems]
+        q, p = (torch.cat([getattr(data, half) for data in each], dim=-1) for half in "qp")
+        data = srnn.Trajectories(q=q, p=p, dt=self.dt)
+        return data.with_noise(0.05, generator=seeded(seed + 1))
+
+
+CASES = {
+    "pendulum": Case((srnn.systems.Pendulum(),), 0.2, False),
+    "two oscillators": Case(  # such as an angle and a length
+        (srnn.systems.MassSpring(), srnn.systems.MassSpring(stiffness=4.0)), 0.2, False
+    ),
+    "masses from 1 to 1000": Case(
+        (srnn.systems.SpringChain([1.0, 10.0, 100.0, 1000.0], [1.0, 2.0, 20.0, 100.0, 300.0]),),
+        0.5,
+        True,
+    ),
+}
+
+
+class Answers(NamedTuple):
+    """What a user is told, in units of order one again."""
+
+    error: Tensor
+    bars: Tensor
+    noise: Tensor
+    status: list[int]
+    findings: tuple[str, ...]
+
+
+def answers(case: Case, factor: Tensor, time: float, dtype: torch.dtype) -> Answers:
+    """Fit, predict, optimise starts and diagnose in units of which `factor` are one before."""
+
+    def converted(data: srnn.Trajectories) -> srnn.Trajectories:
+        values = (data.values * factor).to(dtype)
+        return srnn.Trajectories.from_states(values, dt=data.dt * time)
+
+    truth = case.draw(8, 19, 10)
+    training, test = converted(case.draw(40, 9, 0)), converted(truth)
+    dim = training.dim
+    net: Any = srnn.QuadraticH(dim, dtype=dtype)
+    if not case.quadratic_only:
+        net = srnn.HNet(dim, 16, quadratic=True, generator=seeded(3), dtype=dtype)
+    model = srnn.SRNN(dim, hamiltonian=net, generator=seeded(4))
+    model.fit(training, iso=True, epochs=5, progress=False)
+    observed = test.first(10)
+    found = srnn.iso.optimise_initial_state(model, observed)
+    predicted = model.predict(observed, steps=19).values.to(F64) / factor
+    assert model.noise is not None
+    variances = found.covariance.double().diagonal(dim1=-2, dim2=-1)
+    return Answers(
+        (predicted - truth.clean).square().mean(dim=(0, 1)).sqrt(),
+        variances.sqrt().median(dim=0).values / factor,
+        torch.tensor(model.noise, dtype=F64) / factor,
+        found.status.tolist(),
+        model.diagnose(test, **({"fit_baseline": None} if case.quadratic_only else {})).findings,
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_learnt_does_not_depend_on_anyones_units(name: str) -> None:
+    """q_i -> a_i q_i, p_i -> (c / a_i) p_i, t -> s t in float32, beside float64 in order one."""
+    case = CASES[name]
+    dim = sum(system.dim for system in case.systems)
+    ours = answers(case, torch.ones(2 * dim, dtype=F64), 1.0, F64)
+    # Numbers as far apart as a float32 has room for.
+    a = 10.0 ** torch.tensor([11.0, -9.0, 12.0, -12.0][:dim], dtype=F64)
+    theirs = answers(case, torch.cat((a, 10.0**12 / a)), 1e7, torch.float32)
+    for one, other in zip(ours[:3], theirs[:3], strict=True):
+        torch.testing.assert_close(other, one, rtol=0.01, atol=0)
+    assert theirs[3:] == ours[3:]
+
+
+@pytest.mark.parametrize("method", srnn.iso.METHODS)
+def test_known_equations_in_si_units_give_the_same_starts_and_bars(method: str) -> None:
+    """A mass of 1e-26 kg on a spring of 50 N/m, by 1e-10 m; beside its own units."""
+    mass, stiffness, length = 1e-26, 50.0, 1e-10
+    time = math.sqrt(mass / stiffness)
+    factor = torch.tensor([length, mass * length / time], dtype=F64)
+    own = srnn.systems.MassSpring().simulate(5, 9, 0.5, seeded(0), dtype=F64)
+    own = own.with_noise(0.1, generator=seeded(1))
+    spring = srnn.systems.MassSpring(mass=mass, stiffness=stiffness)
+    si = srnn.Trajectories.from_states((own.values * factor).float(), dt=0.5 * time)
+    how: dict[str, Any] = {"method": method, "max_iterations": 50}
+    one = srnn.iso.optimise_initial_state(srnn.systems.MassSpring(), own, **how)
+    found = srnn.iso.optimise_initial_state(
+        spring, si, weights=1 / factor.square(), sigma=float(one.sigma[0]), **how
+    )
+    assert found.status.tolist() == one.status.tolist() == [0] * 5
+    torch.testing.assert_close(found.states / factor, one.states, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.loss.double(), one.loss, rtol=1e-3, atol=0)
+    assert found.covariance.dtype == F64  # float32 has no room for (1e-24)^2
+    expected = one.covariance[0] * factor[:, None] * factor
+    torch.testing.assert_close(found.covariance[0], expected, rtol=1e-3, atol=0)
+
+
+def test_lengths_are_right_whose_squares_overflow_or_vanish() -> None:
+    for size in (1e-30, 1e30):
+        one = srnn.Trajectories.from_states(torch.full((2, 1, 4), 3 * size), dt=1.0)
+        other = srnn.Trajectories.from_states(torch.zeros(2, 1, 4), dt=1.0)
+        error = srnn.metrics.position_error(one, other)
+        torch.testing.assert_close(error, torch.full((2, 1), 3 * size * 2**0.5))
+        assert srnn.metrics.valid_prediction_time(one, one).tolist() == [1.0]
+
+
+def test_units_without_one_action_have_no_energy() -> None:
+    units = Units(q=[1.0, 2.0], p=[1.0, 1.0], time=1.0, shift=torch.zeros(4))
+    with pytest.raises(ValueError, match=r"products q \* p are all the same.*got \[1.0, 2.0\]"):
+        _ = units.action
+    with pytest.raises(ValueError, match=r"one unit `q`, or 2 of them; got \(3,\)"):
+        Units(q=[1.0] * 3, p=1.0, time=1.0, shift=torch.zeros(4))
+
+
+def test_a_coordinate_that_rests_has_the_ratio_of_the_others() -> None:
+    moving = srnn.systems.MassSpring(mass=4.0).simulate(8, 50, 0.2, seeded(0), dtype=F64)
+    still = torch.zeros_like(moving.values)
+    q, p = (
+        torch.stack((x, y), -1)
+        for x, y in zip(moving.values.unbind(-1), still.unbind(-1), strict=True)
+    )
+    units = Units.of(srnn.Trajectories(q=q, p=p, dt=0.2))
+    alone = Units.of(moving)
+    assert units.q.tolist() == pytest.approx([float(alone.q)] * 2)
+    assert units.p.tolist() == pytest.approx([float(alone.p)] * 2)
+    assert units.time == pytest.approx(alone.time)
+
+
+def test_moderate_sizes_stay_and_others_come_to_order_one_by_powers_of_two() -> None:
+    sizes = torch.tensor([0.0, 1e-4, 7.0, 6e4, 1e-6, 1e20, torch.inf], dtype=F64)
+    powers = moderating(sizes)
+    assert powers[[0, 1, 2, 3, 6]].tolist() == [1.0] * 5
+    assert ((sizes / powers)[4:6] - 1).abs().max() < 0.5
+    assert powers.log2().frac().eq(0).all()
+
+
+def test_a_walled_motion_has_one_unit_for_all_directions() -> None:
+    values = torch.randn(9, 20, 4, generator=seeded(0), dtype=F64) * torch.tensor([1.0, 5, 2, 3])
+    data = srnn.Trajectories.from_states(values + 1, dt=0.1)
+    units = Units.of(data, isotropic=True)
+    assert units.q.tolist() == pytest.approx([float(units.q[0])] * 2)
+    assert units.p.tolist() == pytest.approx([float(units.p[0])] * 2)
+    assert units.shift[2:].tolist() == [0, 0]
+    assert Units.of(data).q[1] > 3 * Units.of(data).q[0] / 2
+
+
+def test_without_known_noise_a_models_units_weigh_the_observations() -> None:
+    spring = srnn.systems.MassSpring(stiffness=100.0)
+    data = spring.simulate(20, 9, 0.02, seeded(0), dtype=F64).with_noise(0.1, generator=seeded(1))
+    model = srnn.SRNN(1, 8, dtype=F64, generator=seeded(2))
+    model.fit(data, epochs=2, progress=False)
+    assert model.noise is None
+    weights = model.scale.factor.square().reciprocal()
+    found = srnn.iso.optimise_initial_state(model, data, weights=weights)
+    torch.testing.assert_close(model.predict(data, steps=1, iso=True).values[0], found.states)
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_a_file_with_one_unit_and_one_noise_for_all_is_read(tmp_path: Path, dim: int) -> None:
+    model = srnn.SRNN(dim, 4, generator=seeded(0))
+    model.scale = Units(q=3.0, p=2.0, time=4.0, shift=torch.ones(2 * dim))
+    model.noise = (0.5, 0.25)
+    assert model.noise == (0.5,) * dim + (0.25,) * dim
+    model.save(tmp_path / "new")
+    tensors, header = srnn.checkpoint.read(tmp_path / "new", srnn.model.FORMAT)
+    header |= {"scale": {"q": 3.0, "p": 2.0, "time": 4.0}, "noise": [0.5, 0.25]}
+    srnn.checkpoint.write(tmp_path / "old", tensors, header)
+    for name in ("new", "old"):
+        loaded = srnn.load(tmp_path / name)
+        assert loaded.noise == model.noise
+        assert loaded.scale.factor.tolist() == [3.0] * dim + [2.0] * dim
+    for wrong, text in (
+        ({"scale": {"q": [3.0] * (dim + 1), "p": 2.0, "time": 4.0}}, r"`scale.q` to be \d numbers"),
+        ({"noise": [0.5] * 5}, rf"`noise` to be {2 * dim} numbers, or a pair, of q and of p"),
+    ):
+        srnn.checkpoint.write(tmp_path / "wrong", tensors, header | wrong)
+        with pytest.raises(srnn.errors.CheckpointError, match=text):
+            srnn.load(tmp_path / "wrong")
