@@ -1,6 +1,7 @@
 """The same answers in anyone's units: of every coordinate, of time, and in float32."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,3 +198,54 @@ def test_a_file_with_one_unit_and_one_noise_for_all_is_read(tmp_path: Path, dim:
         srnn.checkpoint.write(tmp_path / "wrong", tensors, header | wrong)
         with pytest.raises(srnn.errors.CheckpointError, match=text):
             srnn.load(tmp_path / "wrong")
+
+
+def test_velocities_are_no_momenta_where_masses_differ_and_masses_make_them_some() -> None:
+    masses = [1.0, 10.0, 100.0]
+    chain = srnn.systems.SpringChain(masses, [3.0, 20.0, 40.0, 100.0])
+    clean = chain.simulate(60, 14, 0.1, seeded(0), dtype=F64)
+    velocity = clean.p / torch.tensor(masses)
+    findings = {}
+    for name, given in (("masses", masses), ("none", None)):
+        noise = 0.005 * torch.randn(2, *clean.q.shape, generator=seeded(1), dtype=F64)
+        q, v = clean.q + noise[0], velocity + noise[1]
+        data = srnn.Trajectories(q=q, p=v, dt=0.1, masses=given)
+        model = srnn.SRNN(3, hamiltonian=srnn.QuadraticH(3, dtype=F64), generator=seeded(2))
+        model.fit(data.select(slice(40)), iso=True, progress=False)
+        findings[name] = model.diagnose(data.select(slice(40, 60)), fit_baseline=None)
+    assert "velocities" not in findings["masses"].findings
+    assert findings["masses"].velocity_over_p.tolist() == pytest.approx([1, 0.1, 0.01], rel=0.05)
+    assert {"correlated", "velocities"} <= set(findings["none"].findings)
+    assert "srnn.Trajectories(..., masses=)" in findings["none"].verdict
+
+
+def test_masses_make_momenta_of_velocities_and_of_their_rates() -> None:
+    one = torch.ones(3, 1, 2)
+    data = srnn.Trajectories(q=one, p=one, dq=one, dp=one, dt=0.1, masses=[2.0, 3.0])
+    assert data.values[0, 0].tolist() == data.derivatives[0, 0].tolist() == [1, 1, 2, 3]
+    assert srnn.Trajectories(q=one, p=one, dt=0.1, masses=5).p.unique().tolist() == [5]
+    for masses, text in (
+        ([1.0, 2.0, 3.0], r"`masses` to be one for all, or 2 of them; got 3"),
+        ([1.0, -2.0], r"`masses` to be a positive finite number; got -2.0"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            srnn.Trajectories(q=one, p=one, dt=0.1, masses=masses)
+
+
+def test_a_diagnosis_tells_the_noise_of_each_coordinate_and_none_drowns_another() -> None:
+    case = CASES["two oscillators"]
+    plain = case.draw(30, 11, 0)
+    factor = torch.tensor([1.0, 1e4, 1.0, 1e-4], dtype=F64)
+    data = srnn.Trajectories.from_states(plain.values * factor, dt=plain.dt)
+    model = srnn.SRNN(2, hamiltonian=srnn.QuadraticH(2, dtype=F64), generator=seeded(0))
+    model.fit(data, iso=True, progress=False)
+    found = model.diagnose(data, fit_baseline=None)
+    assert (found.noise / factor).tolist() == pytest.approx([0.05] * 4, rel=0.2)
+    assert re.search(r"noise +sigma_q 0\.0\d+ to \d+ by coordinate, sigma_p", str(found))
+    one = srnn.SRNN(2, hamiltonian=srnn.QuadraticH(2, dtype=F64), generator=seeded(0))
+    one.fit(plain, iso=True, progress=False)
+    same = one.diagnose(plain, fit_baseline=None)
+    for name in ("model", "zero", "mean", "repeat"):  # in the geometric mean of the units
+        ours, theirs = (getattr(x.forecast, name) for x in (same, found))
+        torch.testing.assert_close(theirs / 100, ours, rtol=0.01, atol=0)
+    assert found.forecast.floor == pytest.approx(100 * same.forecast.floor, rel=0.01)

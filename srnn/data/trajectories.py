@@ -42,6 +42,9 @@ class Trajectories:
         spacing is kept.
     mask : array-like of bool, optional
         True for what was observed, shape (time, batch), or (time, batch, 2d) for (q, p).
+    masses : float or sequence of d float, optional
+        Given these, `p` holds velocities, and :math:`p_i = m_i v_i` are the momenta, with `dp` to
+        match.
 
     Attributes
     ----------
@@ -94,6 +97,7 @@ class Trajectories:
         dp: Any = None,
         times: Any = None,
         mask: Any = None,
+        masses: Any = None,
     ) -> None:
         if q is None or p is None:
             raise ValueError(
@@ -104,6 +108,10 @@ class Trajectories:
             raise ValueError("Expected `dq` and `dp` together, or neither.")
         values = join_halves(q, p, "q", "p")
         derivatives = None if dq is None else join_halves(dq, dp, "dq", "dp", values.dtype)
+        if masses is not None:
+            factor = _mass_factor(masses, values)
+            values = values * factor
+            derivatives = None if derivatives is None else derivatives * factor
         if mask is not None:
             values = values.masked_fill(~_mask(mask, values), math.nan)
         if times is not None:
@@ -243,7 +251,7 @@ class Trajectories:
         mask : array-like of bool, optional
             True for what was observed, of the shape of `array`.
         **known
-            ``dt`` or ``times``, as for :class:`Trajectories`.
+            ``dt`` or ``times``, and ``masses``, as for :class:`Trajectories`.
 
         Returns
         -------
@@ -278,6 +286,7 @@ class Trajectories:
         p: str | Sequence[str],
         time: str,
         trajectory: str | None = None,
+        masses: Any = None,
     ) -> "Trajectories":
         """Read a pandas DataFrame, one row a time of a recording.
 
@@ -292,6 +301,8 @@ class Trajectories:
         trajectory : str, optional
             Column that tells recordings apart; without it the table is one recording.  Each has
             times of its own, and all of them one spacing.
+        masses : float or sequence of float, optional
+            Where the columns `p` are velocities.
 
         Returns
         -------
@@ -321,7 +332,8 @@ class Trajectories:
         """
         from srnn.data._tables import read_table
 
-        return cls(**read_table(table, q=q, p=p, time=time, trajectory=trajectory))
+        read = read_table(table, q=q, p=p, time=time, trajectory=trajectory)
+        return cls(**read, masses=masses)
 
     @classmethod
     def from_csv(
@@ -332,6 +344,7 @@ class Trajectories:
         p: str | Sequence[str],
         time: str,
         trajectory: str | None = None,
+        masses: Any = None,
         **how: Any,
     ) -> "Trajectories":
         r"""Read a CSV file by pandas; see :meth:`from_pandas`.
@@ -339,8 +352,8 @@ class Trajectories:
         Parameters
         ----------
         path : path-like, URL or file
-        q, p, time, trajectory
-            Names of columns.
+        q, p, time, trajectory, masses
+            Names of columns, and what velocities are multiplied by.
         **how
             For ``pandas.read_csv``, such as ``sep=";"`` or ``decimal=","``.
 
@@ -358,7 +371,8 @@ class Trajectories:
         """
         from srnn.data._tables import read_csv
 
-        return cls.from_pandas(read_csv(path, how), q=q, p=p, time=time, trajectory=trajectory)
+        table = read_csv(path, how)
+        return cls.from_pandas(table, q=q, p=p, time=time, trajectory=trajectory, masses=masses)
 
     @classmethod
     def concatenate(cls, parts: Sequence["Trajectories"]) -> "Trajectories":
@@ -797,6 +811,19 @@ def _mask(mask: Any, values: Tensor) -> Tensor:
             f"(q, p), {tuple(values.shape)}; got {tuple(seen.shape)}."
         )
     return seen.to(values.device).expand_as(values)
+
+
+def _mass_factor(masses: Any, values: Tensor) -> Tensor:
+    """Give what makes positions and momenta of positions and velocities, shape (2d,)."""
+    dim = values.shape[-1] // 2
+    given = np.ravel(np.asarray(masses, dtype=object)).tolist()
+    if len(given) not in (1, dim):
+        raise ValueError(
+            f"Expected `masses` to be one for all, or {dim} of them; got {len(given)}."
+        )
+    numbers = [_checks.positive(mass, "masses") for mass in given]
+    each = torch.tensor(numbers, dtype=torch.float64).expand(dim)
+    return torch.cat((torch.ones_like(each), each)).to(values)
 
 
 def _padded(tensor: Tensor, states: int) -> Tensor:

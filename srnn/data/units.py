@@ -22,7 +22,7 @@ from srnn import _checks
 from srnn._types import State
 from srnn.data.trajectories import Trajectories
 
-__all__ = ["Units", "inverse_mass", "moderating"]
+__all__ = ["Units", "inverse_mass"]
 
 
 @dataclass(frozen=True, eq=False)

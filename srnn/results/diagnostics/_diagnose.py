@@ -130,8 +130,8 @@ def diagnose(
         measured = _residuals(model, examined, states, tangents, index)
         starts = found.states[index]
         measured |= _half_step(model, examined, found, index, substeps)
-    sigma_q = measured["sigma_q"]
-    ahead = forecast(model, data, substeps, chosen, cut, halves, fit_baseline, sigma_q)
+    level = measured.pop("level")
+    ahead = forecast(model, data, substeps, chosen, cut, halves, fit_baseline, level)
     status = found.status
     unsettled = [IsoStatus.MAX_ITERATIONS, IsoStatus.STALLED, IsoStatus.NON_FINITE]
     learner = isinstance(model.net, torch.nn.Module) and weight_of(model.net) is not None
@@ -146,9 +146,18 @@ def diagnose(
         not_converged=float(torch.isin(status, torch.tensor(unsettled).to(status)).double().mean()),
         underdetermined=float((status == IsoStatus.UNDERDETERMINED).double().mean()),
         forecast=ahead,
+        velocity_over_p=_velocity_over_p(data),
         learns=learner and not asked(model.net).quadratic_only,
         **measured,
     )
+
+
+def _velocity_over_p(data: Trajectories) -> Tensor:
+    """Regress the steps of each position on the mean of its momentum over them."""
+    q, p = data.q.double(), data.p.double()
+    velocity, middle = q.diff(dim=0) / data.dt, (p[1:] + p[:-1]) / 2
+    found: Tensor = (velocity * middle).sum(dim=(0, 1)) / middle.square().sum(dim=(0, 1))
+    return found
 
 
 def _checked(model: Any, data: Any) -> Trajectories:
@@ -217,12 +226,14 @@ def _residuals(
     }
     if not len(index):
         names = ("autocorrelation_q", "autocorrelation_p", "growth_q", "growth_p")
-        nothing = ("sigma", "sigma_error", "sigma_q", "sigma_p", "condition_number")
+        nothing = ("sigma", "sigma_error", "sigma_q", "sigma_p", "condition_number", "level")
         found |= dict.fromkeys(names, _UNKNOWN) | dict.fromkeys(nothing, math.nan)
-        return found | {"degrees_of_freedom": 0, "rounding": False}
+        unknown = torch.full((2 * model.dim,), math.nan, dtype=torch.float64)
+        return found | {"degrees_of_freedom": 0, "rounding": False, "noise": unknown}
     units = unit(model).to(values)
     fit = FittedResiduals(residuals / units, tangents[:, index])
     # Of all coordinates of a half, in the mean square: each has its own unit.
+    level = float(fit.variances()[0].sqrt())
     q, p = (
         float(v.sqrt() * half.double().square().mean().sqrt())
         for v, half in zip(fit.variances(), _checks.halves(units), strict=True)
@@ -241,6 +252,8 @@ def _residuals(
         "sigma_error": sigma / math.sqrt(2 * max(fit.degrees_of_freedom, 1)),
         "sigma_q": q,
         "sigma_p": p,
+        "noise": fit.noise() * unit(model).to(values.device),
+        "level": level,
         "degrees_of_freedom": fit.degrees_of_freedom,
         "rounding": bool(fit.values.square().mean().sqrt() <= eps * size),
         "autocorrelation_q": fit.autocorrelation(0),

@@ -18,7 +18,9 @@ class Forecast:
     """Position errors of forecasts from the first states of each trajectory, beside baselines.
 
     Each error is the Euclidean distance of the positions from what was observed
-    (:func:`srnn.metrics.position_error`), averaged over the states after the first `states`.
+    (:func:`srnn.metrics.position_error`), averaged over the states after the first `states`.  Where
+    positions differ in their noise, or in their units, each is divided by its own over the
+    geometric mean of all, so that none drowns another.
 
     Attributes
     ----------
@@ -38,8 +40,8 @@ class Forecast:
         Two-sided p-value of the paired t-test that model and quadratic Hamiltonian err alike; NaN
         without the latter.
     floor : float
-        Of a perfect forecast, if the noise is Gaussian of the estimated level in q: sigma_q times
-        the mean of a chi distribution with d degrees of freedom.
+        Of a perfect forecast, if the noise is Gaussian of the estimated level in q: that times the
+        mean of a chi distribution with d degrees of freedom.
 
     Examples
     --------
@@ -89,7 +91,10 @@ class Diagnosis:
         meaning only where q and p share a unit; the report leaves it out where sigma_q and sigma_p
         differ by more than a factor of 1.5.  A model that misses something has a larger one.
     sigma_q, sigma_p : float
-        The same for each half: :meth:`FittedResiduals.variances`.
+        The same for each half, in the mean square over its coordinates:
+        :meth:`FittedResiduals.variances`.
+    noise : Tensor, shape (2*dim,)
+        The same for each coordinate: :meth:`FittedResiduals.noise`.
     degrees_of_freedom : int
         Residuals less fitted unknowns.
     rounding : bool
@@ -120,6 +125,8 @@ class Diagnosis:
     not_converged, underdetermined : float
         Shares of the examined trajectories whose initial-state optimisation ended so.
     forecast : Forecast
+    velocity_over_p : Tensor, shape (dim,)
+        Velocity of each position over its momentum, by least squares: one over a mass.
     learns : bool
         Whether the model has weights and is something other than a ``QuadraticH``.
 
@@ -139,6 +146,9 @@ class Diagnosis:
         0.01, shared out (Bonferroni) among the four tests.
     ``"white"``
         Neither of these.
+    ``"velocities"``
+        The residuals are correlated or growing, there are several coordinates, and each momentum is
+        within a tenth of the velocity of its position: of unequal masses these are no momenta.
     ``"tied-to-step"``, ``"coarse-step"``
         Halving the step makes the residuals larger, or smaller, by more than 0.1 % and at the level
         0.01; with a single trajectory, which has no test, by a factor of 1.5.  Where the residuals
@@ -185,6 +195,7 @@ class Diagnosis:
     sigma_error: float
     sigma_q: float
     sigma_p: float
+    noise: Tensor
     degrees_of_freedom: int
     rounding: bool
     autocorrelation_q: Statistic
@@ -201,6 +212,7 @@ class Diagnosis:
     not_converged: float
     underdetermined: float
     forecast: Forecast
+    velocity_over_p: Tensor
     learns: bool
 
     @property

@@ -51,16 +51,20 @@ def forecast(
     cut: int,
     halves: Tensor,
     fit_baseline: Callable[[Trajectories], Any] | None,
-    sigma_q: float,
+    level: float,
 ) -> Forecast:
     """Forecast the examined trajectories `chosen`; `halves` are those of the cross-fit.
 
-    `substeps` are the model's; a baseline is integrated as it was fitted.
+    `substeps` are the model's; a baseline is integrated as it was fitted.  `level` is the noise of
+    a position over its unit.
     """
     examined = data.select(chosen)
+    unit_q = _checks.halves(unit(model))[0]
+    middle = float(unit_q.log().mean().exp())
+    weights = (middle / unit_q).to(data.values.device)
     truth = examined.q[cut:]
     mean = data.q[:cut].mean(dim=(0, 1))
-    ours = _error(model, examined, cut, substeps)
+    ours = _error(model, examined, cut, substeps, weights)
     quadratic = None
     if fit_baseline is not None and len(data) >= 4:
         quadratic = torch.full_like(ours, torch.nan)
@@ -73,31 +77,33 @@ def forecast(
             except TrainingDiverged:
                 quadratic[scored] = torch.inf
                 continue
-            quadratic[scored] = _error(baseline, examined.select(scored), cut, baseline.substeps)
+            some = examined.select(scored)
+            quadratic[scored] = _error(baseline, some, cut, baseline.substeps, weights)
     d = data.dim
     chi = math.sqrt(2) * math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2))
     return Forecast(
         states=cut,
         model=ours,
-        zero=_distance(torch.zeros_like(mean), truth),
-        mean=_distance(mean, truth),
-        repeat=_distance(examined.q[cut - 1], truth),
+        zero=_distance(torch.zeros_like(mean), truth, weights),
+        mean=_distance(mean, truth, weights),
+        repeat=_distance(examined.q[cut - 1], truth, weights),
         quadratic=quadratic,
         quadratic_p=math.nan if quadratic is None else paired_p_value(ours, quadratic),
-        floor=sigma_q * chi,
+        floor=level * middle * chi,
     )
 
 
-def _error(model: Any, data: Trajectories, cut: int, substeps: int) -> Tensor:
+def _error(model: Any, data: Trajectories, cut: int, substeps: int, weights: Tensor) -> Tensor:
     with torch.no_grad():
         starts = optimise(model, data.first(cut), substeps).states
         states = model.motion().rollout(starts, dt=data.dt, steps=data.steps, substeps=substeps)
-    return _distance(_checks.halves(states[cut:])[0], data.q[cut:])
+    return _distance(_checks.halves(states[cut:])[0], data.q[cut:], weights)
 
 
-def _distance(prediction: Tensor, truth: Tensor) -> Tensor:
+def _distance(prediction: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Position error of each trajectory, averaged over time; infinite where it is no number."""
-    error: Tensor = torch.linalg.vector_norm((prediction - truth).double(), dim=-1).mean(dim=0)
+    difference = weights * (prediction - truth).double()
+    error: Tensor = torch.linalg.vector_norm(difference, dim=-1).mean(dim=0)
     return torch.nan_to_num(error, nan=torch.inf, posinf=torch.inf)
 
 

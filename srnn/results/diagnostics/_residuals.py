@@ -169,6 +169,25 @@ class FittedResiduals:
         """
         return self._solution().clamp_min(0.0)
 
+    def noise(self) -> Tensor:
+        """Tell the standard deviation of each coordinate's noise, if none mixes with the others'.
+
+        Returns
+        -------
+        Tensor, shape (2*dim,)
+            float64.
+
+        Examples
+        --------
+        >>> import torch
+        >>> residuals = torch.tensor([[[1.0, 3.0]], [[-1.0, -3.0]]])
+        >>> FittedResiduals(residuals, torch.eye(2).expand(2, 1, 2, 2)).noise().square().round()
+        tensor([ 2., 18.], dtype=torch.float64)
+        """
+        taken = self.basis.square().sum(dim=(0, 1, 3))
+        left = (len(self.values) * self.values.shape[1] - taken).clamp_min(1e-3)
+        return (self.values.square().sum(dim=(0, 1)) / left).sqrt()
+
     def autocorrelation(self, half: int) -> Statistic:
         r"""Correlation of successive residuals of q (half 0) or of p (half 1).
 

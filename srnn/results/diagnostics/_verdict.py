@@ -11,6 +11,7 @@ _SINGLE = 1.5  # what it must change where there is no test
 _ROUNDED = 10.0  # and where there is rounding only: twice the steps make about twice as much
 _CONDITION = 1e6
 _DRIFT = 0.1
+_VELOCITY = 0.1  # how far a momentum may be from the velocity that it is taken for
 _ALIKE = 1.5  # how far sigma_q and sigma_p may be apart for one number to stand for both
 
 
@@ -41,6 +42,7 @@ def judge(d: Any) -> dict[str, str]:
         )
     if d.finite:
         found |= _residuals(d)
+        found |= _velocities(d, found)
         found |= _step(d)
     if d.learns and f.quadratic is not None and "worse-than-naive" not in found:
         quadratic = float(f.quadratic.mean())
@@ -102,6 +104,19 @@ def _residuals(d: Any) -> dict[str, str]:
     return found
 
 
+def _velocities(d: Any, found: dict[str, str]) -> dict[str, str]:
+    factors = d.velocity_over_p
+    missed = "correlated" in found or "growing" in found
+    if not missed or len(factors) < 2 or not bool(((factors - 1).abs() < _VELOCITY).all()):
+        return {}
+    return {
+        "velocities": (
+            "Each momentum is the velocity of its position. Where the masses differ that is no "
+            "momentum: srnn.Trajectories(..., masses=) makes momenta of velocities."
+        )
+    }
+
+
 def _step(d: Any) -> dict[str, str]:
     ratio, p = d.half_step_ratio, d.half_step_p
     if ratio is None or p is None or (d.rounding and ratio < _ROUNDED):
@@ -124,6 +139,15 @@ def _step(d: Any) -> dict[str, str]:
     }
 
 
+def _noise(d: Any, half: int) -> str:
+    """Name the noise of positions or momenta, and its range where their coordinates differ."""
+    name, sigma = (("sigma_q", d.sigma_q), ("sigma_p", d.sigma_p))[half]
+    each = d.noise.chunk(2)[half]
+    low, high = float(each.min()), float(each.max())
+    apart = high > _ALIKE * low
+    return f"{name} {low:.3g} to {high:.3g} by coordinate" if apart else f"{name} {sigma:.4g}"
+
+
 def report(d: Any) -> str:
     """Put a Diagnosis into lines of text."""
     f = d.forecast
@@ -135,7 +159,7 @@ def report(d: Any) -> str:
     lines = [
         f"Diagnosis of {d.model}",
         f"  data             {d.examined} of {d.given} trajectories, {states} states each{fine}",
-        f"  noise            sigma_q {d.sigma_q:.4g}, sigma_p {d.sigma_p:.4g}{joint}",
+        f"  noise            {_noise(d, 0)}, {_noise(d, 1)}{joint}",
     ]
     for name, q, p in (
         ("autocorrelation", d.autocorrelation_q, d.autocorrelation_p),
