@@ -296,6 +296,8 @@ def test_a_table_is_read_by_the_names_of_its_columns() -> None:
     semicolons = table().to_csv(index=False, sep=";", decimal=",")
     other = Trajectories.from_csv(io.StringIO(semicolons), **how, sep=";", decimal=",")
     np.testing.assert_array_equal(other.values, data.values)
+    heavy = Trajectories.from_csv(io.StringIO(table().to_csv()), **how, masses=[2.0, 3.0])
+    np.testing.assert_array_equal(heavy.p, data.p * torch.tensor([2.0, 3.0]))
 
 
 def test_timestamps_are_seconds_whatever_their_zone() -> None:
