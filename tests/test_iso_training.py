@@ -215,9 +215,11 @@ def test_unequal_noise_is_estimated_and_the_fit_is_better_for_it() -> None:
         assert model.noise is not None
         if noise == "estimated":
             # The error of the learnt H adds to the residuals, most to those of the exact half.
-            assert model.noise == pytest.approx((0.2, 0.02), rel=0.25)
+            halves = torch.tensor(model.noise).unflatten(0, (2, 4)).square().mean(dim=1).sqrt()
+            assert halves.tolist() == pytest.approx([0.2, 0.02], rel=0.25)
         else:
-            assert model.noise[0] == model.noise[1]
+            sizes = torch.tensor(model.noise) / model.scale.sizes  # one in the units of training
+            torch.testing.assert_close(sizes, sizes[:1].expand(8), rtol=1e-6, atol=0)
     assert errors["estimated"] < 0.7 * errors["equal"]
 
 
@@ -240,16 +242,13 @@ def test_other_units_give_the_same_predictions_after_conversion(kind: str) -> No
             model = srnn.SRNN(4, hamiltonian=net, generator=seeded(3))
         model.fit(given, iso=True, epochs=4, batch_size=8, progress=False)
         predictions.append(model.predict(given, steps=40, iso=False).values)
-        sigma_q, sigma_p = model.noise
-        noises.append((sigma_q, sigma_p))
-        # By maximum likelihood for the noise that the fit has found.
-        known = torch.tensor([sigma_q**-2] * 4 + [sigma_p**-2] * 4, dtype=F64)
+        noises.append(torch.tensor(model.noise, dtype=F64))
+        known = noises[-1] ** -2  # by maximum likelihood for the noise that the fit has found
         found = srnn.iso.optimise_initial_state(model, given, weights=known)
         states.append(found.states)
     for first, second in (predictions, states):
         torch.testing.assert_close((second - origin) / factor, first, rtol=1e-5, atol=1e-5)
-    scaled = (noises[0][0] * 1000, noises[0][1] * 0.02)
-    assert noises[1] == pytest.approx(scaled, rel=1e-5)
+    torch.testing.assert_close(noises[1], noises[0] * factor, rtol=1e-5, atol=0)
 
 
 # -- a quadratic H is solved ----------------------------------------------------------------------

@@ -11,6 +11,7 @@ does not depend on which units the data are in, coordinate by coordinate.  An in
 same to :math:`\hat H` with step :math:`\Delta t / s` as to H with step :math:`\Delta t`.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -32,7 +33,7 @@ class Units:
     Parameters
     ----------
     q, p : float, or dim of them
-        Units of each position and of each momentum; kept as a tensor of shape (dim,), float64.
+        Unit of each position and of each momentum; kept as a tuple of dim numbers.
     time : float
         Unit of time.
     shift : Tensor, shape (2*dim,)
@@ -83,7 +84,7 @@ class Units:
         >>> import srnn
         >>> spring = srnn.systems.MassSpring(mass=1.0, stiffness=100.0)  # ten radians a second
         >>> units = Units.of(spring.simulate(8, steps=200, dt=0.01))
-        >>> round(units.time, 2), round(float(units.p / units.q))
+        >>> round(units.time, 2), round(units.p[0] / units.q[0])
         (0.1, 10)
         """
         values = data.values.double()
@@ -112,14 +113,14 @@ class Units:
         with torch.inference_mode(False):  # units may outlive the mode that they are made in
             if self.shift.is_inference():
                 object.__setattr__(self, "shift", self.shift.clone())
-            dim = len(self.shift) // 2
-            for name in ("q", "p"):
-                given = torch.as_tensor(getattr(self, name), dtype=torch.float64).detach().cpu()
-                if given.shape not in ((), (1,), (dim,)):
-                    raise ValueError(
-                        f"Expected one unit `{name}`, or {dim} of them; got {tuple(given.shape)}."
-                    )
-                object.__setattr__(self, name, given.expand(dim).clone())
+        dim = len(self.shift) // 2
+        for name in ("q", "p"):
+            given = torch.as_tensor(getattr(self, name), dtype=torch.float64)
+            if given.shape not in ((), (1,), (dim,)):
+                raise ValueError(
+                    f"Expected one unit `{name}`, or {dim} of them; got {tuple(given.shape)}."
+                )
+            object.__setattr__(self, name, tuple(given.expand(dim).tolist()))
 
     @property
     def action(self) -> float:
@@ -136,19 +137,31 @@ class Units:
         >>> Units(q=[2.0, 0.5], p=[1.0, 4.0], time=1.0, shift=torch.zeros(4)).action
         2.0
         """
-        products = self.q * self.p
-        if not torch.allclose(products, products[:1], rtol=1e-6, atol=0.0):
+        products = [q * p for q, p in zip(self.q, self.p, strict=True)]
+        if not all(math.isclose(x, products[0], rel_tol=1e-6) for x in products):
             raise ValueError(
                 "Expected units whose products q * p are all the same, which Hamilton's equations "
-                f"ask for; got {products.tolist()}."
+                f"ask for; got {products}."
             )
         return float(products[0])
+
+    @property
+    def sizes(self) -> Tensor:
+        """Unit of each coordinate, shape (2*dim,), float64 on the CPU, whatever `shift` is.
+
+        Examples
+        --------
+        >>> import torch
+        >>> Units(q=2.0, p=1.0, time=1.0, shift=torch.zeros(2)).sizes
+        tensor([2., 1.], dtype=torch.float64)
+        """
+        return torch.tensor(self.q + self.p, dtype=torch.float64)
 
     @cached_property
     @torch.inference_mode(False)  # as it stays
     def factor(self) -> Tensor:
         """Unit of each coordinate, shape (2*dim,); made once, in the dtype of `shift`."""
-        return torch.cat((self.q, self.p)).to(self.shift)
+        return self.sizes.to(self.shift)
 
     def encode(self, z: State) -> State:
         """From the data's units to the network's.
@@ -203,7 +216,7 @@ class Units:
         [1.0, 1.0]
         """
         outer = outer.double().cpu()
-        q, p = _checks.halves(torch.cat((self.q, self.p)) / outer)
+        q, p = _checks.halves(self.sizes / outer)
         return Units(q, p, self.time, (self.shift.double().cpu() / outer).to(self.shift))
 
     def to(self, *args: Any, **kwargs: Any) -> "Units":

@@ -78,8 +78,8 @@ class Fitted:
             "substeps": self.substeps,
             "noise": self.noise,
             "scale": {
-                "q": self.units.q.tolist(),
-                "p": self.units.p.tolist(),
+                "q": list(self.units.q),
+                "p": list(self.units.p),
                 "time": self.units.time,
             },
         }
@@ -103,8 +103,8 @@ class Fitted:
         >>> Fitted.from_header(fitted.header(), fitted.units.shift).iso
         False
         """
-        scale, dim = header["scale"], len(shift) // 2
-        q, p = (_each(scale[name], f"scale.{name}", dim) for name in ("q", "p"))
+        scale = header["scale"]
+        q, p = (_each(scale[name], f"scale.{name}") for name in ("q", "p"))
         dt, noise = header["dt"], header.get("noise")
         return cls(
             Units(q, p, positive(scale["time"], "scale.time"), shift),
@@ -115,9 +115,6 @@ class Fitted:
         )
 
 
-def _each(value: Any, name: str, dim: int) -> list[float]:
-    """Give a positive number for each coordinate, where a file has one for all or as many."""
-    numbers = value if isinstance(value, list) else [value]
-    if len(numbers) not in (1, dim):
-        raise TypeError(f"Expected `{name}` to be {dim} numbers, or one for all; got {value!r}.")
-    return [positive(number, name) for number in numbers]
+def _each(value: Any, name: str) -> list[float]:
+    """Give the positive numbers of a file, which has one for all coordinates or one for each."""
+    return [positive(x, name) for x in (value if isinstance(value, list) else [value])]

@@ -422,7 +422,7 @@ class Model:
         sizes = starts.variances().double().sqrt()
         if recipe.noise == "equal":
             sizes = sizes.square().mean().sqrt().expand_as(sizes)
-        noise = (sizes.cpu() * torch.cat((self.scale.q, self.scale.p))).tolist()
+        noise = (sizes.cpu() * self.scale.sizes).tolist()
         good = all(math.isfinite(sigma) and sigma > 0 for sigma in noise)
         self.noise = tuple(noise) if good else None
 

@@ -207,7 +207,6 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
         )
     try:
         shift = _checks.all_finite(_checks.known_float(tensors.pop("shift"), "shift"), "shift")
-        fitted = Fitted.from_header(header, shift)
         model = Model.__new__({"SRNN": SRNN, "HNN": HNN}.get(header["model"], Model))
         step, test_step = map(
             checkpoint.integrator_from_config, (header["integrator"], header["test_integrator"])
@@ -225,6 +224,7 @@ def load(path: str | os.PathLike[str], *, net: Any = None) -> Model:
             raise ValueError(
                 f"Expected `shift` of shape {(2 * filled.dim,)}; got {tuple(shift.shape)}."
             )
+        fitted = Fitted.from_header(header, shift)
         filled = Network.known[header["net"]].from_config(**config) if net is None else given
         Model.__init__(
             model,

@@ -96,7 +96,7 @@ class PairwiseH(Network, nn.Module):
         found = Units.of(data, isotropic=True)
         middle = found.shift[: self.dim].unflatten(0, (self.bodies, self.dimensions)).mean(dim=0)
         shift = torch.cat((middle.repeat(self.bodies), found.shift[self.dim :]))
-        rate = inverse_mass(data) * float(found.p[0] / found.q[0])
+        rate = inverse_mass(data) * found.p[0] / found.q[0]
         return Units(found.q, found.p, 1 / rate if rate > 0 else found.time, shift)
 
     def _bodies(self, x: Half) -> Tensor:

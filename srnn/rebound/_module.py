@@ -175,7 +175,8 @@ class WalledH(Network, nn.Module):
 
 def _pixel(units: Units) -> float:
     """Give the unit of positions, which walls have in common."""
-    return float(units.q[0])
+    unit: float = units.q[0]
+    return unit
 
 
 class ScaledWalls:

@@ -21,7 +21,8 @@ def unit(model: Any) -> Tensor:
     such a fit, the model's unit of the coordinate.
     """
     if model.noise is None:
-        return torch.cat((model.scale.q, model.scale.p))
+        found: Tensor = model.scale.sizes
+        return found
     return torch.tensor(model.noise, dtype=torch.float64)
 
 

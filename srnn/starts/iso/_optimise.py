@@ -184,7 +184,7 @@ def _noise_ratio(motion: Motion) -> Tensor | None:
     if motion.noise is not None:
         size = torch.tensor(motion.noise, dtype=torch.float64)
     elif motion.units is not None:
-        size = torch.cat((motion.units.q, motion.units.p))
+        size = motion.units.sizes
     else:
         return None
     return (2 * (size.log().mean() - size.log())).exp()
