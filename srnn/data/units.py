@@ -251,7 +251,7 @@ class Units:
 _MODERATE = 2.0**16
 
 
-def moderating(size: Tensor) -> Tensor:
+def moderating(size: Tensor, beyond: float = _MODERATE) -> Tensor:
     """Powers of two that bring sizes to order one: 1 where they are moderate as they are.
 
     Dividing by them changes no digit of a number.
@@ -260,6 +260,8 @@ def moderating(size: Tensor) -> Tensor:
     ----------
     size : Tensor
         Not negative; 0 is moderate.
+    beyond : float
+        What is moderate: sizes up to this, and down to its inverse.
 
     Returns
     -------
@@ -275,7 +277,7 @@ def moderating(size: Tensor) -> Tensor:
     size = size.double()
     known = (size > 0) & torch.isfinite(size)
     power = torch.exp2(torch.where(known, size, 1.0).log2().round())
-    return torch.where(known & ((size < 1 / _MODERATE) | (size > _MODERATE)), power, 1.0)
+    return torch.where(known & ((size < 1 / beyond) | (size > beyond)), power, 1.0)
 
 
 def inverse_mass(data: Trajectories) -> float:

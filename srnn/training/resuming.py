@@ -1,6 +1,6 @@
 """The file that a run goes on from: all that its next epoch depends on, and nothing else.
 
-A ``run`` is a :class:`srnn.training.run.Run`, which imports this module.
+A ``run`` is a ``Run`` of ``srnn.training.run``, which imports this module.
 """
 
 import dataclasses

@@ -193,13 +193,13 @@ def _noise_ratio(motion: Motion) -> Tensor | None:
 def _sizes(motion: Motion, values: Tensor, weights: Tensor, start: Tensor) -> tuple[Tensor, float]:
     """Sizes of the coordinates, and of the weights beside them, 1 where they are moderate.
 
-    Those of a model are of its units, so that what fits its data fits any.
+    Those of a model are its units, to the next power of two.
     """
     if motion.units is None:
         whole = torch.cat((values, start[None]))
         size = moderating(whole.abs().amax(dim=(0, 1)))
     else:
-        size = moderating(motion.units.beside(values).factor)
+        size = moderating(motion.units.beside(values).factor, beyond=1.0)
     inside = weights * size.square()
     return size, float(moderating(inside.amax()))
 
