@@ -43,8 +43,8 @@ class Trajectories:
     mask : array-like of bool, optional
         True for what was observed, shape (time, batch), or (time, batch, 2d) for (q, p).
     masses : float or sequence of d float, optional
-        Given these, `p` holds velocities, and :math:`p_i = m_i v_i` are the momenta, with `dp` to
-        match.
+        Given these, the argument `p` holds velocities, and :math:`p_i = m_i v_i` are the momenta
+        that the data hold, with `dp` to match.
 
     Attributes
     ----------

@@ -94,12 +94,18 @@ class Units:
         spread = (values - shift).square().nanmean(dim=(0, 1))
         if isotropic:
             spread = torch.cat([half.mean().expand_as(half) for half in _checks.halves(spread)])
-        q, p = _checks.halves(torch.where(spread > 0, spread, 1.0).sqrt())
-        moves = (_checks.halves(spread)[0] > 0) & (_checks.halves(spread)[1] > 0)
-        # What stands still in q or in p has the ratio of the others' units.
-        some = moves if bool(moves.any()) else torch.ones_like(moves)
-        ratio = torch.where(some, q / p, (q / p)[some].log().mean().exp())
+        # What is but rounding of a constant does not move.
+        least = 8 * torch.finfo(data.values.dtype).eps * values.nanmean(dim=(0, 1)).abs()
+        moves = spread.sqrt() > least
+        q, p = _checks.halves(torch.where(moves, spread.sqrt(), 1.0))
+        q_moves, p_moves = _checks.halves(moves)
+        both = q_moves & p_moves
+        some = both if bool(both.any()) else torch.ones_like(both)
         action = (q * p)[some].mean()
+        ratio = torch.where(some, q / p, (q / p)[some].log().mean().exp())
+        # Of a coordinate of which a half rests, the other half tells the unit.
+        ratio = torch.where(q_moves & ~p_moves, q.square() / action, ratio)
+        ratio = torch.where(p_moves & ~q_moves, action / p.square(), ratio)
         factor = torch.cat(((action * ratio).sqrt(), (action / ratio).sqrt()))
         slopes = _slopes(values, data.dt)[0]
         halves = zip(

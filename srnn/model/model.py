@@ -31,6 +31,7 @@ from srnn.results.diagnostics import Diagnosis, diagnose
 from srnn.starts import Starts
 from srnn.starts.iso import IsoStatus, Problem, optimise_initial_state
 from srnn.starts.iso._optimise import check_differentiable
+from srnn.starts.optimised import floored
 from srnn.training import check_checkpoint, check_data, check_validation, checkpoint, train
 from srnn.training.guess import warm_start
 from srnn.training.recipes import ISO_METHODS, PRESETS, WITH_ISO, Recipe
@@ -401,6 +402,9 @@ class Model:
             for part in (training, held_out)
         )
         assert windows is not None
+        for part, name in ((windows, "data"), (watched, "validation_data")):
+            if part is not None:  # in the units that the loss takes squares in
+                _checks.squarable(part.values, name)
         started = False
         if self.dt is None and recipe.warm_start:
             how = (integrators.rescaled(self.integrator, self.scale.time), self.scale, windows)
@@ -419,11 +423,11 @@ class Model:
             return
         starts = Starts(self.net, self._step(self.integrator), windows.values, windows.dt, recipe)
         starts.settle()
-        sizes = starts.variances().double().sqrt()
+        sizes = floored(starts.variances()).sqrt()
         if recipe.noise == "equal":
             sizes = sizes.square().mean().sqrt().expand_as(sizes)
         noise = (sizes.cpu() * self.scale.sizes).tolist()
-        good = all(math.isfinite(sigma) and sigma > 0 for sigma in noise)
+        good = all(math.isfinite(sigma) for sigma in noise) and max(noise) > 0
         self.noise = tuple(noise) if good else None
 
     def _check_fit(

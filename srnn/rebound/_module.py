@@ -106,7 +106,7 @@ class WalledH(Network, nn.Module):
 
     def step_for(self, method: Any, units: Units) -> Rebound:
         """Give the method, rebounding from the walls in the network's units."""
-        walls = ScaledWalls(self.walls, _pixel(units), units.shift[: self.dim])
+        walls = ScaledWalls(self.walls, _unit_of_length(units), units.shift[: self.dim])
         return Rebound(method, walls, rebounds=self.rebounds)
 
     def units_for(self, data: Trajectories, *, isotropic: bool = True) -> Units | None:
@@ -173,9 +173,13 @@ class WalledH(Network, nn.Module):
         return next(self.parameters(), None)
 
 
-def _pixel(units: Units) -> float:
+def _unit_of_length(units: Units) -> float:
     """Give the unit of positions, which walls have in common."""
     unit: float = units.q[0]
+    if any(other != unit for other in units.q):
+        raise ValueError(
+            f"Expected one unit of length between walls, in all directions; got {units.q}."
+        )
     return unit
 
 
@@ -236,7 +240,7 @@ def start(
             net,
             method,
             windows,
-            unit=_pixel(units),
+            unit=_unit_of_length(units),
             origin=units.shift[: net.dim],
             iterations=recipe.wall_steps,
             generator=generator,

@@ -307,8 +307,9 @@ def angular_momentum(trajectories: Trajectories, bodies: int, dimensions: int = 
 
 
 def _length(difference: Tensor) -> Tensor:
-    size = float(moderating(torch.nan_to_num(difference, posinf=0.0, neginf=0.0).abs().amax()))
-    length: Tensor = torch.linalg.vector_norm(difference / size, dim=-1) * size
+    largest = torch.nan_to_num(difference, posinf=0.0, neginf=0.0).abs().amax(dim=-1)
+    size = moderating(largest).to(difference)  # of each by itself: one may diverge
+    length: Tensor = torch.linalg.vector_norm(difference / size[..., None], dim=-1) * size
     return length
 
 

@@ -45,12 +45,17 @@ def noise_weights(squares: Tensor) -> Tensor:
     >>> noise_weights(torch.tensor([1.0, 4.0]))  # q is twice as exact as p
     tensor([2.0000, 0.5000])
     """
-    sizes = squares.double()
-    if not bool((sizes >= 0).all() & torch.isfinite(sizes).all() & (sizes > 0).any()):
+    sizes = floored(squares)
+    if not bool((sizes > 0).all() & torch.isfinite(sizes).all()):
         return torch.ones_like(squares)
-    sizes = sizes.clamp_min(float(sizes.max()) / _LARGEST_RATIO)
     weights = sizes.log().mean().exp() / sizes
     return weights.to(squares)
+
+
+def floored(squares: Tensor) -> Tensor:
+    """Raise the squares of coordinates without noise to the least beside which others count."""
+    sizes = squares.double()
+    return sizes.clamp_min(float(sizes.max()) / _LARGEST_RATIO)
 
 
 class Settings(Protocol):
@@ -350,7 +355,7 @@ class Starts(ObservedStarts):
         """
         squares = self.squares().double()
         if self.recipe.noise == "estimated":
-            return float(squares.log().mean().exp())
+            return float(floored(squares).log().mean().exp())
         return float(squares.mean())
 
     def reweigh(self) -> None:

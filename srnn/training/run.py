@@ -41,7 +41,7 @@ class History:
     ----------
     train_loss : list of float
         Mean squared residual over the epoch's batches, in the network's units.  With ISO and
-        noise that is estimated, positions and momenta are weighed by it
+        noise that is estimated, each coordinate is weighed by its own
         (:func:`srnn.starts.noise_weights`).
     validation_loss : list of float
         The same on the held-out trajectories after the epoch, their initial states optimised where

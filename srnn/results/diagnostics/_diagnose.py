@@ -45,7 +45,7 @@ def diagnose(
     r"""Say how well a model explains data, and what stands in its way.
 
     Every trajectory's initial state is optimised on all of its states
-    (:func:`srnn.iso.optimise_initial_state`), q and p weighed by the noise that the model's fit
+    (:func:`srnn.iso.optimise_initial_state`), each coordinate weighed by its noise, as the fit
     estimated, or else by the model's units; what is then left over is examined.  Forecasts start
     from initial states optimised on the first states only.
 
@@ -242,7 +242,7 @@ def _residuals(
     # square of all residuals has no simple number of degrees of freedom.
     sigma = math.sqrt((q * q + p * p) / 2)
     eps = 10 * len(values) * torch.finfo(values.dtype).eps
-    size = (values / units).double().square().mean().sqrt()
+    size = (values / units).double().square().mean(dim=(0, 1)).sqrt()
     if observed.clean is not None:
         error = (fitted - observed.clean[:, index]).double()
         found["clean_error"] = float(error.square().mean().sqrt())
@@ -255,7 +255,7 @@ def _residuals(
         "noise": fit.noise() * unit(model).to(values.device),
         "level": level,
         "degrees_of_freedom": fit.degrees_of_freedom,
-        "rounding": bool(fit.values.square().mean().sqrt() <= eps * size),
+        "rounding": bool((fit.values.square().mean(dim=(0, 1)).sqrt() <= eps * size).all()),
         "autocorrelation_q": fit.autocorrelation(0),
         "autocorrelation_p": fit.autocorrelation(1),
         "growth_q": fit.growth(0),

@@ -121,7 +121,7 @@ class Diagnosis:
         Two-sided p-value of the paired t-test, over trajectories, that both are the same.
     condition_number : float
         Median over trajectories of the condition number of :math:`\sum_t F_t^\top F_t`, in the
-        units by which the fit weighs q and p.
+        units by which the fit weighs the coordinates.
     not_converged, underdetermined : float
         Shares of the examined trajectories whose initial-state optimisation ended so.
     forecast : Forecast
@@ -147,8 +147,9 @@ class Diagnosis:
     ``"white"``
         Neither of these.
     ``"velocities"``
-        The residuals are correlated or growing, there are several coordinates, and each momentum is
-        within a tenth of the velocity of its position: of unequal masses these are no momenta.
+        The residuals are correlated or growing, and the velocities of all positions, of which there
+        are several, are the same multiple of their momenta within a tenth: of unequal masses these
+        are no momenta.
     ``"tied-to-step"``, ``"coarse-step"``
         Halving the step makes the residuals larger, or smaller, by more than 0.1 % and at the level
         0.01; with a single trajectory, which has no test, by a factor of 1.5.  Where the residuals

@@ -11,7 +11,7 @@ _SINGLE = 1.5  # what it must change where there is no test
 _ROUNDED = 10.0  # and where there is rounding only: twice the steps make about twice as much
 _CONDITION = 1e6
 _DRIFT = 0.1
-_VELOCITY = 0.1  # how far a momentum may be from the velocity that it is taken for
+_VELOCITY = 0.1  # how far apart masses are alike
 _ALIKE = 1.5  # how far sigma_q and sigma_p may be apart for one number to stand for both
 
 
@@ -82,9 +82,9 @@ def _residuals(d: Any) -> dict[str, str]:
         listed = ", ".join(f"{name} {s}" for name, s in correlated.items())
         found["correlated"] = (
             f"Successive residuals are correlated, {listed}: the model misses a part of the "
-            "dynamics, or the noise is correlated. Compare the noise found here (q "
-            f"{d.sigma_q:.3g}, p {d.sigma_p:.3g}) with what the instrument is known for: if it is "
-            "larger, the model is at fault."
+            "dynamics, or the noise is correlated. Compare the noise found here ("
+            f"{_noise(d, 0, 'q', 3)}, {_noise(d, 1, 'p', 3)}) with what the instrument is known "
+            "for: if it is larger, the model is at fault."
         )
     growing = {"q": d.growth_q, "p": d.growth_p}
     growing = {name: s for name, s in growing.items() if s.p_value < level and s.z > 0}
@@ -107,12 +107,13 @@ def _residuals(d: Any) -> dict[str, str]:
 def _velocities(d: Any, found: dict[str, str]) -> dict[str, str]:
     factors = d.velocity_over_p
     missed = "correlated" in found or "growing" in found
-    if not missed or len(factors) < 2 or not bool(((factors - 1).abs() < _VELOCITY).all()):
+    alike = float(factors.max()) < (1 + _VELOCITY) * float(factors.min())
+    if not missed or len(factors) < 2 or not alike:
         return {}
     return {
         "velocities": (
-            "Each momentum is the velocity of its position. Where the masses differ that is no "
-            "momentum: srnn.Trajectories(..., masses=) makes momenta of velocities."
+            "The momenta are the velocities of the positions, times one number for all. Where the "
+            "masses differ these are no momenta: srnn.Trajectories(..., masses=) makes them some."
         )
     }
 
@@ -139,13 +140,13 @@ def _step(d: Any) -> dict[str, str]:
     }
 
 
-def _noise(d: Any, half: int) -> str:
+def _noise(d: Any, half: int, name: str, digits: int) -> str:
     """Name the noise of positions or momenta, and its range where their coordinates differ."""
-    name, sigma = (("sigma_q", d.sigma_q), ("sigma_p", d.sigma_p))[half]
     each = d.noise.chunk(2)[half]
     low, high = float(each.min()), float(each.max())
-    apart = high > _ALIKE * low
-    return f"{name} {low:.3g} to {high:.3g} by coordinate" if apart else f"{name} {sigma:.4g}"
+    if high > _ALIKE * low:
+        return f"{name} {low:.3g} to {high:.3g} by coordinate"
+    return f"{name} {(d.sigma_q, d.sigma_p)[half]:.{digits}g}"
 
 
 def report(d: Any) -> str:
@@ -155,11 +156,13 @@ def report(d: Any) -> str:
     fine = f", {d.substeps} steps from one to the next" if d.substeps > 1 else ""
     # One number for both needs a common unit, which the data do not tell; being alike suggests it.
     low, high = sorted((d.sigma_q, d.sigma_p))
-    joint = f"; of both {d.sigma:.4g} ± {d.sigma_error:.1g}" if high <= _ALIKE * low else ""
+    noise = f"{_noise(d, 0, 'sigma_q', 4)}, {_noise(d, 1, 'sigma_p', 4)}"
+    alike = high <= _ALIKE * low and "by coordinate" not in noise
+    joint = f"; of both {d.sigma:.4g} ± {d.sigma_error:.1g}" if alike else ""
     lines = [
         f"Diagnosis of {d.model}",
         f"  data             {d.examined} of {d.given} trajectories, {states} states each{fine}",
-        f"  noise            {_noise(d, 0)}, {_noise(d, 1)}{joint}",
+        f"  noise            {noise}{joint}",
     ]
     for name, q, p in (
         ("autocorrelation", d.autocorrelation_q, d.autocorrelation_p),

@@ -142,12 +142,11 @@ def optimise_initial_state(
     if tolerance is not None:
         tolerance = _checks.positive(tolerance, "tolerance")
     # Squares are taken of numbers of order one, whatever the units are.
-    size, gain = _sizes(motion, values, counts, start)
+    how: dict[str, Any] = {"dt": spacing, "substeps": substeps}
+    size = _sizes(motion, values, start, how)
     inner, outer = size.to(values), size[:, None] * size
-    counted = (counts * size.square() / gain).to(values)
-    problem = Problem(
-        motion.within(size), Observed(values / inner, counted), dt=spacing, substeps=substeps
-    )
+    counted, gain = _in_range(counts * size.square(), values.dtype)
+    problem = Problem(motion.within(size), Observed(values / inner, counted), **how)
     start = start / inner
     check_differentiable(problem, start, method)
     solution = METHODS[method].solve(
@@ -190,18 +189,39 @@ def _noise_ratio(motion: Motion) -> Tensor | None:
     return (2 * (size.log().mean() - size.log())).exp()
 
 
-def _sizes(motion: Motion, values: Tensor, weights: Tensor, start: Tensor) -> tuple[Tensor, float]:
-    """Sizes of the coordinates, and of the weights beside them, 1 where they are moderate.
+def _sizes(motion: Motion, values: Tensor, start: Tensor, how: dict[str, Any]) -> Tensor:
+    """Sizes of the coordinates, powers of two, 1 where they are moderate as they are.
 
-    Those of a model are its units, to the next power of two.
+    Those of a model are its units; beyond that, what was observed tells.
     """
-    if motion.units is None:
-        whole = torch.cat((values, start[None]))
-        size = moderating(whole.abs().amax(dim=(0, 1)))
-    else:
+    size = torch.ones(values.shape[-1], dtype=torch.float64, device=values.device)
+    if motion.units is not None:
         size = moderating(motion.units.beside(values).factor, beyond=1.0)
-    inside = weights * size.square()
-    return size, float(moderating(inside.amax()))
+    largest = torch.cat((values, start[None])).abs().amax(dim=(0, 1)) / size
+    size = size * moderating(largest)
+    hidden = largest == 0
+    if bool(hidden.any()) and len(values) > 1 and not bool((size == 1).all()):
+        # How far it moves the others is what tells of a coordinate that nobody has seen.
+        inner = size.to(values)
+        one = Observed(values[:2] / inner, torch.ones_like(values[:2]))
+        try:
+            problem = Problem(motion.within(size), one, **how)
+            moved = problem.states_and_jacobians(start / inner)[1][1].abs().amax(dim=(0, 1))
+        except (*NO_SOLUTION, RuntimeError):  # as the check of the derivatives will say
+            return size
+        size = torch.where(hidden, size / moderating(moved), size)
+    return size
+
+
+def _in_range(weights: Tensor, dtype: torch.dtype) -> tuple[Tensor, float]:
+    """Give weights that a dtype can hold, and the power of two that they were divided by.
+
+    However small a weight is beside the others, it counts.
+    """
+    gain = float(moderating(weights.amax()))
+    least = torch.finfo(dtype).tiny
+    held = torch.where(weights > 0, (weights / gain).clamp_min(least), 0.0)
+    return held.to(dtype), gain
 
 
 def _held(numbers: Tensor, those: Tensor, dtype: torch.dtype) -> Tensor:

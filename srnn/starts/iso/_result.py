@@ -49,7 +49,8 @@ class InitialStates:
     ----------
     states : Tensor, shape (batch, 2*dim)
     loss : Tensor, shape (batch,)
-        Sum over the observed points of the squared residuals, times their weights.
+        Sum over the observed points of the squared residuals, times their weights; float64 where
+        the dtype of the states cannot hold it.
     iterations : Tensor of int, shape (batch,)
         Steps tried.
     status : Tensor of int, shape (batch,)
@@ -58,7 +59,8 @@ class InitialStates:
         Of the error of the state, to first order in the noise:
         :math:`\sigma^2\big(\sum_t F_t^\top W_t F_t\big)^{-1}`.  Infinite on the diagonal for
         coordinates that the observations do not determine (NaN beside it); NaN throughout where
-        :math:`\sigma` was to be estimated and there are no more numbers than unknowns.
+        :math:`\sigma` was to be estimated and there are no more numbers than unknowns.  float64
+        where the dtype of the states cannot hold it.
     sigma : Tensor, shape (batch,)
         The noise level in the covariance: given, or estimated from the trajectory's own loss, as
         :math:`\sqrt{L/(n - r)}` with n observed numbers that determine r directions of the state
