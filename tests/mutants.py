@@ -805,8 +805,8 @@ BREAKS = [
         "scaling",
         "iso/_optimise",
         "squares of initial states are taken in the data's units",
-        "size, gain = _sizes(motion, values, counts, start)",
-        "size, gain = torch.ones_like(counts[0, 0]), 1.0",
+        "size = _sizes(motion, values, start, how)",
+        "size = torch.ones_like(counts[0, 0])",
         "test_units.py::test_known_equations_in_si_units_give_the_same_starts_and_bars",
     ),
     Break(
@@ -816,6 +816,25 @@ BREAKS = [
         "return numbers.to(dtype) if fits else numbers",
         "return numbers.to(dtype)",
         "test_units.py::test_known_equations_in_si_units_give_the_same_starts_and_bars",
+    ),
+    Break(
+        "metrics",
+        "metrics",
+        "one that diverges sets the size of all errors",
+        "size = moderating(largest).to(difference)",
+        "size = moderating(largest.amax().expand_as(largest)).to(difference)",
+        "test_units.py::test_one_that_diverges_leaves_the_errors_of_the_others",
+    ),
+    Break(
+        "diagnosis",
+        "diagnostics/_forecast",
+        "forecasts: a coordinate in a small unit drowns",
+        "weights = (middle / unit_q).to(data.values.device)",
+        "weights = torch.ones_like(unit_q)",
+        (
+            "test_units.py::test_a_diagnosis_tells_the_noise_of_each_coordinate_and_none_drowns_"
+            "another"
+        ),
     ),
     Break(
         "data",

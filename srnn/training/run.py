@@ -27,7 +27,7 @@ from srnn.training.losses import window_loss
 from srnn.training.recipes import OPTIMIZERS, Recipe
 from srnn.training.resuming import check_checkpoint, fingerprint, restore, save
 
-__all__ = ["History", "train"]
+__all__ = ["History"]
 
 # Windows that the scheduler looks at where no trajectories are held out: the paper's code's.
 _WATCHED = 128
