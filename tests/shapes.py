@@ -18,7 +18,7 @@ import jaxtyping
 from beartype import beartype
 from jaxtyping import AbstractArray
 
-CALLS = 6  # of each function that each test checks
+CALLS = 30  # of each function that each test checks
 _jaxtyped = jaxtyping.jaxtyped
 _calls: dict[Callable[..., Any], int] = {}
 

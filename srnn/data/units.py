@@ -88,14 +88,15 @@ class Units:
         (0.1, 10)
         """
         values = data.values.double()
-        shift = values.nanmean(dim=(0, 1))
+        mean = values.nanmean(dim=(0, 1))
+        shift = mean.clone()
         if isotropic:
             shift[data.dim :] = 0
         spread = (values - shift).square().nanmean(dim=(0, 1))
         if isotropic:
             spread = torch.cat([half.mean().expand_as(half) for half in _checks.halves(spread)])
         # What is but rounding of a constant does not move.
-        least = 8 * torch.finfo(data.values.dtype).eps * values.nanmean(dim=(0, 1)).abs()
+        least = 8 * torch.finfo(data.values.dtype).eps * mean.abs()
         moves = spread.sqrt() > least
         q, p = _checks.halves(torch.where(moves, spread.sqrt(), 1.0))
         q_moves, p_moves = _checks.halves(moves)
@@ -116,8 +117,8 @@ class Units:
         return cls(*_checks.halves(factor), 1 / rate, shift.to(data.values))
 
     def __post_init__(self) -> None:
-        with torch.inference_mode(False):  # units may outlive the mode that they are made in
-            if self.shift.is_inference():
+        if self.shift.is_inference():  # units may outlive the inference mode that they are made in
+            with torch.inference_mode(False):
                 object.__setattr__(self, "shift", self.shift.clone())
         dim = len(self.shift) // 2
         for name in ("q", "p"):
@@ -128,7 +129,7 @@ class Units:
                 )
             object.__setattr__(self, name, tuple(given.expand(dim).tolist()))
 
-    @property
+    @cached_property
     def action(self) -> float:
         """Unit of action, position times momentum, the same for all coordinates.
 

@@ -130,8 +130,8 @@ def diagnose(
         measured = _residuals(model, examined, states, tangents, index)
         starts = found.states[index]
         measured |= _half_step(model, examined, found, index, substeps)
-    level = measured.pop("level")
-    ahead = forecast(model, data, substeps, chosen, cut, halves, fit_baseline, level)
+    sigma_q = measured["sigma_q"]
+    ahead = forecast(model, data, substeps, chosen, cut, halves, fit_baseline, sigma_q)
     status = found.status
     unsettled = [IsoStatus.MAX_ITERATIONS, IsoStatus.STALLED, IsoStatus.NON_FINITE]
     learner = isinstance(model.net, torch.nn.Module) and weight_of(model.net) is not None
@@ -226,14 +226,14 @@ def _residuals(
     }
     if not len(index):
         names = ("autocorrelation_q", "autocorrelation_p", "growth_q", "growth_p")
-        nothing = ("sigma", "sigma_error", "sigma_q", "sigma_p", "condition_number", "level")
+        nothing = ("sigma", "sigma_error", "sigma_q", "sigma_p", "condition_number")
         found |= dict.fromkeys(names, _UNKNOWN) | dict.fromkeys(nothing, math.nan)
         unknown = torch.full((2 * model.dim,), math.nan, dtype=torch.float64)
         return found | {"degrees_of_freedom": 0, "rounding": False, "noise": unknown}
-    units = unit(model).to(values)
+    exact = unit(model).to(values.device)
+    units = exact.to(values)
     fit = FittedResiduals(residuals / units, tangents[:, index])
     # Of all coordinates of a half, in the mean square: each has its own unit.
-    level = float(fit.variances()[0].sqrt())
     q, p = (
         float(v.sqrt() * half.double().square().mean().sqrt())
         for v, half in zip(fit.variances(), _checks.halves(units), strict=True)
@@ -252,8 +252,7 @@ def _residuals(
         "sigma_error": sigma / math.sqrt(2 * max(fit.degrees_of_freedom, 1)),
         "sigma_q": q,
         "sigma_p": p,
-        "noise": fit.noise() * unit(model).to(values.device),
-        "level": level,
+        "noise": fit.noise() * exact,
         "degrees_of_freedom": fit.degrees_of_freedom,
         "rounding": bool((fit.values.square().mean(dim=(0, 1)).sqrt() <= eps * size).all()),
         "autocorrelation_q": fit.autocorrelation(0),

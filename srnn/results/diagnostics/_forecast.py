@@ -52,12 +52,11 @@ def forecast(
     cut: int,
     halves: Tensor,
     fit_baseline: Callable[[Trajectories], Any] | None,
-    level: float,
+    sigma_q: float,
 ) -> Forecast:
     """Forecast the examined trajectories `chosen`; `halves` are those of the cross-fit.
 
-    `substeps` are the model's; a baseline is integrated as it was fitted.  `level` is the noise of
-    a position over its unit.
+    `substeps` are the model's; a baseline is integrated as it was fitted.
     """
     examined = data.select(chosen)
     unit_q = _checks.halves(unit(model))[0]
@@ -90,7 +89,7 @@ def forecast(
         repeat=_distance(examined.q[cut - 1], truth, weights),
         quadratic=quadratic,
         quadratic_p=math.nan if quadratic is None else paired_p_value(ours, quadratic),
-        floor=level * middle * chi,
+        floor=sigma_q * middle / float(unit_q.square().mean().sqrt()) * chi,
     )
 
 
